@@ -1,0 +1,4 @@
+package main
+
+// applets is the whole binary, by name.
+var applets = []applet{}
