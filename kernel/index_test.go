@@ -1,0 +1,65 @@
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"testing"
+)
+
+// TestInfoSearchAgainstSectionTable compares the quick look for .modinfo with
+// the section table, for every module of Debian's kernels.
+func TestInfoSearchAgainstSectionTable(t *testing.T) {
+	for _, k := range allReal {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			dir, release := k.modulesDir(t)
+			files, err := findModules(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var quick, whole infoReader
+			for _, file := range files {
+				a, err := readInfo(&quick, dir, file, release, k.arch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := readInfo(&whole, dir, file, "\x00", k.arch) // a release that is nowhere: no run is plausible
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(bytes.Trim(a, "\x00"), bytes.Trim(b, "\x00")) {
+					t.Errorf("%s: the search found\n%q, the section is\n%q", file, a, b)
+				}
+			}
+			t.Logf("%d modules, %d of them decompressed completely", len(files), quick.complete)
+			if quick.complete > len(files)*2/5 {
+				t.Error("the search falls back to the section table too often")
+			}
+		})
+	}
+}
+
+func readInfo(u *infoReader, dir fs.FS, file, release string, arch Arch) ([]byte, error) {
+	f, err := dir.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return u.read(file, f, release, arch.machine())
+}
+
+func BenchmarkReadIndex(b *testing.B) {
+	for _, k := range allReal {
+		b.Run(k.name, func(b *testing.B) {
+			dir, release := k.modulesDir(b)
+			for b.Loop() {
+				x, err := ReadIndex(context.Background(), dir, release, k.arch)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64(len(x.Modules)), "modules")
+			}
+		})
+	}
+}
