@@ -1,7 +1,12 @@
 package rootfs
 
 import (
+	"bytes"
+	"fmt"
 	"io"
+	"maps"
+	"path"
+	"slices"
 	"time"
 )
 
@@ -18,6 +23,10 @@ const (
 	ModeFifo   uint32 = 0o010000
 )
 
+// modePerm is what of a mode is not the type: permissions, setuid, setgid and
+// sticky.
+const modePerm uint32 = 0o7777
+
 // Inode is one file. Two paths of a Tree that are hard links of each other
 // hold the same *Inode. An Inode is immutable once it is in a Tree: an
 // operation that changes one puts a changed copy in its place.
@@ -32,8 +41,24 @@ type Inode struct {
 	Target  string            // of a symbolic link, verbatim
 	Xattrs  map[string]string // "security.capability" -> raw value; nil if none
 
-	data io.ReaderAt // Size bytes from offset off; nil unless a non-empty regular file
-	off  int64
+	data    *source // Size bytes from offset off; nil unless a non-empty regular file
+	off     int64
+	sum     *[32]byte // SHA-256 of the content, if it is known
+	implied bool
+}
+
+// source is where contents are. Its address is the identity of a tar, so two
+// inodes with equal source, offset and size are known to be equal unread.
+type source struct{ r io.ReaderAt }
+
+// NewFile returns a regular file of root with these contents, which it keeps.
+// The modification time is the caller's to set before the inode is in a Tree.
+func NewFile(perm uint32, content []byte) *Inode {
+	n := &Inode{Mode: ModeFile | perm&modePerm, Size: int64(len(content))}
+	if len(content) > 0 {
+		n.data = &source{bytes.NewReader(content)}
+	}
+	return n
 }
 
 // Open returns a reader over the content of a regular file. It is a section
@@ -42,7 +67,7 @@ func (n *Inode) Open() *io.SectionReader {
 	if n.data == nil {
 		return io.NewSectionReader(emptyReader{}, 0, 0)
 	}
-	return io.NewSectionReader(n.data, n.off, n.Size)
+	return io.NewSectionReader(n.data.r, n.off, n.Size)
 }
 
 type emptyReader struct{}
@@ -54,3 +79,153 @@ func (n *Inode) Type() uint32 { return n.Mode & ModeType }
 
 // IsDir reports whether the inode is a directory.
 func (n *Inode) IsDir() bool { return n.Type() == ModeDir }
+
+// Implied reports whether the inode is a directory that no layer describes:
+// it is there because something below it is (0755, root). Where trees come
+// together, an implied directory yields to one that is described.
+func (n *Inode) Implied() bool { return n.implied }
+
+// SHA256 returns the hash of a regular file's content if it is known, that is
+// after Layer.Hash.
+func (n *Inode) SHA256() (sum [32]byte, ok bool) {
+	if n.sum == nil {
+		return sum, false
+	}
+	return *n.sum, true
+}
+
+func impliedDir() *Inode { return &Inode{Mode: ModeDir | 0o755, implied: true} }
+
+// Tree is a file system: paths without leading or trailing slash, each with
+// its inode, and the root apart. Every path's parents are in the Tree and are
+// directories. A Tree does not change; all methods are safe for concurrent
+// use, and those that alter return another Tree.
+type Tree struct {
+	root   *Inode
+	paths  []string // byte order, so a parent stands before its children
+	inodes []*Inode // inodes[i] is at paths[i]
+}
+
+// New returns a Tree of these paths; "." is the root directory, and missing
+// parents are implied. The same *Inode at two paths makes a hard link. Paths
+// are checked as those of a tar are, and parents that are symbolic links are
+// followed as in Flatten.
+func New(files map[string]*Inode) (*Tree, error) {
+	b := newBuilder()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		p, err := cleanPath(name)
+		if err == nil {
+			err = b.put(p, files[name])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("file %q: %w", name, err)
+		}
+	}
+	return b.tree(), nil
+}
+
+// Root returns the inode of the root directory, never nil.
+func (t *Tree) Root() *Inode { return t.root }
+
+// Len returns the number of paths, the root not counted.
+func (t *Tree) Len() int { return len(t.paths) }
+
+// Paths returns all paths in byte order: parents come before their children.
+// The caller may keep and change the slice.
+func (t *Tree) Paths() []string { return slices.Clone(t.paths) }
+
+// Lookup returns the inode at exactly this path, "." being the root, or nil.
+// Symbolic links are not followed.
+func (t *Tree) Lookup(path string) *Inode {
+	if path == "." {
+		return t.root
+	}
+	if i, ok := slices.BinarySearch(t.paths, path); ok {
+		return t.inodes[i]
+	}
+	return nil
+}
+
+// Walk calls fn for every path in the order of Paths, the root left out, and
+// stops at the first error, which it returns.
+func (t *Tree) Walk(fn func(path string, n *Inode) error) error {
+	for i, p := range t.paths {
+		if err := fn(p, t.inodes[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pageSize is the unit in which tmpfs holds contents, on every architecture
+// that HookOS runs on.
+const pageSize = 4096
+
+// Size returns the bytes that the contents take in a tmpfs: every regular
+// file's size rounded up to whole pages, hard links counted once.
+func (t *Tree) Size() int64 {
+	var sum int64
+	seen := make(map[*Inode]bool)
+	for _, n := range t.inodes {
+		if n.Size == 0 || seen[n] {
+			continue
+		}
+		seen[n] = true
+		sum += (n.Size + pageSize - 1) / pageSize * pageSize
+	}
+	return sum
+}
+
+// Place returns the tree moved below prefix: its root becomes the directory
+// prefix, whose parents are implied. "" and "." leave the tree as it is.
+func (t *Tree) Place(prefix string) *Tree {
+	prefix = path.Clean("/" + prefix)[1:]
+	if prefix == "" {
+		return t
+	}
+	moved := &Tree{root: impliedDir()}
+	for i := range prefix {
+		if prefix[i] == '/' {
+			moved.add(prefix[:i], impliedDir())
+		}
+	}
+	moved.add(prefix, t.root)
+	moved.paths = slices.Grow(moved.paths, len(t.paths))
+	moved.inodes = append(moved.inodes, t.inodes...)
+	for _, p := range t.paths {
+		moved.paths = append(moved.paths, prefix+"/"+p)
+	}
+	return moved
+}
+
+// Keep returns the tree of those paths for which keep says yes. A directory
+// also stays if anything below it does, with its owner and mode.
+func (t *Tree) Keep(keep func(path string, n *Inode) bool) *Tree {
+	stays := make([]bool, len(t.paths))
+	for i, p := range t.paths {
+		if !keep(p, t.inodes[i]) {
+			continue
+		}
+		stays[i] = true
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			j, _ := slices.BinarySearch(t.paths, dir)
+			if stays[j] {
+				break
+			}
+			stays[j] = true
+		}
+	}
+	kept := &Tree{root: t.root}
+	for i, p := range t.paths {
+		if stays[i] {
+			kept.add(p, t.inodes[i])
+		}
+	}
+	return kept
+}
+
+// add appends a path that stands after all others.
+func (t *Tree) add(path string, n *Inode) {
+	t.paths = append(t.paths, path)
+	t.inodes = append(t.inodes, n)
+}
