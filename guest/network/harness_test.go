@@ -1,0 +1,258 @@
+package network
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// asApplet makes the test binary run the applet instead of its tests, so that it can be a process in a namespace.
+const asApplet = "HOOKGUEST_NETWORK_TEST_APPLET"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(asApplet) {
+	case "":
+		os.Exit(m.Run())
+	case "reach":
+		reach(os.Args[1])
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := Run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// reach fails unless a machine answers at address, if only by refusing the connection.
+func reach(address string) {
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(address, "9"), 5*time.Second)
+	if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if err == nil {
+		conn.Close()
+	}
+}
+
+// lab is two network namespaces, one for servers and one for the applet, which begin without a link between them.
+type lab struct {
+	t              *testing.T
+	server, client string
+	dir            string
+}
+
+// newLab makes the namespaces, or skips the test where that cannot be done.
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make network namespaces")
+	}
+	for _, tool := range []string{"ip", "unshare", "dnsmasq"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("needs %s (Debian: iproute2, util-linux, dnsmasq-base)", tool)
+		}
+	}
+	l := &lab{t: t, dir: t.TempDir()}
+	l.server, l.client = fmt.Sprintf("hs%d", os.Getpid()), fmt.Sprintf("hc%d", os.Getpid())
+	for _, ns := range []string{l.server, l.client} {
+		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
+			t.Skipf("no network namespaces here: %v: %s", err, out)
+		}
+		t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+		l.run(ns, "ip", "link", "set", "lo", "up")
+	}
+	return l
+}
+
+// run runs a command in a namespace and returns its output.
+func (l *lab) run(ns string, command ...string) string {
+	l.t.Helper()
+	out, err := exec.Command("ip", append([]string{"netns", "exec", ns}, command...)...).CombinedOutput()
+	if err != nil {
+		l.t.Fatalf("%s: %v: %s", strings.Join(command, " "), err, out)
+	}
+	return string(out)
+}
+
+// cable joins a new interface of the server with a new one of the client. The server's has the address, if any.
+func (l *lab) cable(serverName, clientName, mac, address string) {
+	l.t.Helper()
+	l.run(l.server, "ip", "link", "add", serverName, "type", "veth", "peer", "name", clientName, "netns", l.client, "address", mac)
+	if address != "" {
+		l.run(l.server, "ip", "address", "add", address, "dev", serverName)
+	}
+	l.run(l.server, "ip", "link", "set", serverName, "up")
+}
+
+// reach fails the test unless the client's namespace reaches address.
+func (l *lab) reach(address string) {
+	l.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.run(l.client, "env", asApplet+"=reach", self, address)
+}
+
+// vlan makes s0.<id> on the server's s0, or skips the test where the kernel cannot.
+func (l *lab) vlan(id, address string) {
+	l.t.Helper()
+	name := "s0." + id
+	command := []string{"netns", "exec", l.server, "ip", "link", "add", "link", "s0", "name", name, "type", "vlan", "id", id}
+	if out, err := exec.Command("ip", command...).CombinedOutput(); err != nil {
+		l.t.Skipf("this kernel makes no VLAN interfaces: %s", out)
+	}
+	l.run(l.server, "ip", "address", "add", address, "dev", name)
+	l.run(l.server, "ip", "link", "set", name, "up")
+}
+
+// process is a program in a namespace whose output is watched.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	mu    sync.Mutex
+	lines []string
+	more  chan struct{} // gets a value when lines grew
+	ended chan struct{}
+}
+
+// start runs a program in a namespace until the test ends.
+func (l *lab) start(ns string, env []string, command ...string) *process {
+	l.t.Helper()
+	p := &process{t: l.t, more: make(chan struct{}, 1), ended: make(chan struct{})}
+	p.cmd = exec.Command("ip", append([]string{"netns", "exec", ns}, command...)...)
+	p.cmd.Env = append(os.Environ(), env...)
+	out, in := io.Pipe()
+	p.cmd.Stdout, p.cmd.Stderr = in, in
+	if err := p.cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	go func() {
+		p.cmd.Wait()
+		in.Close()
+	}()
+	go p.watch(out)
+	l.t.Cleanup(p.stop)
+	return p
+}
+
+func (p *process) watch(r io.Reader) {
+	defer close(p.ended)
+	scanner := bufio.NewScanner(r)
+	for scanner.Scan() {
+		p.mu.Lock()
+		p.lines = append(p.lines, scanner.Text())
+		p.mu.Unlock()
+		select {
+		case p.more <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// stop ends the process in order and waits for it.
+func (p *process) stop() {
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+	case <-time.After(10 * time.Second):
+		p.t.Errorf("%s does not end on SIGTERM", p.cmd)
+		p.cmd.Process.Kill()
+		<-p.ended
+	}
+}
+
+// await returns the first line from the one numbered from that contains text, and the number after it.
+func (p *process) await(from int, text string) (line string, next int) {
+	p.t.Helper()
+	timeout := time.After(30 * time.Second)
+	for i := from; ; {
+		p.mu.Lock()
+		lines := p.lines
+		p.mu.Unlock()
+		for ; i < len(lines); i++ {
+			if strings.Contains(lines[i], text) {
+				return lines[i], i + 1
+			}
+		}
+		select {
+		case <-p.more:
+		case <-p.ended:
+			p.t.Fatalf("ended without saying %q:\n%s", text, strings.Join(lines, "\n"))
+		case <-timeout:
+			p.t.Fatalf("no %q in 30 s:\n%s", text, strings.Join(lines, "\n"))
+		}
+	}
+}
+
+// dnsmasq is a DHCP server on one or more interfaces of the server's namespace.
+func (l *lab) dnsmasq(args ...string) *process {
+	l.t.Helper()
+	dir := l.t.TempDir()
+	p := l.start(l.server, nil, append([]string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp",
+		"--port=0", "--no-ping", "--conf-file=/dev/null", "--bind-interfaces", "--dhcp-authoritative", "--user=root",
+		"--pid-file=" + filepath.Join(dir, "pid"), "--dhcp-leasefile=" + filepath.Join(dir, "leases")}, args...)...)
+	p.await(0, "IP range")
+	return p
+}
+
+// applet runs the network applet with these kernel arguments. It has its own hostname.
+func (l *lab) applet(arguments string) *process {
+	l.t.Helper()
+	file := filepath.Join(l.dir, "cmdline")
+	if err := os.WriteFile(file, []byte(arguments+"\n"), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return l.start(l.client, []string{asApplet + "=1"}, "unshare", "--uts", self, "-cmdline", file, "-run", filepath.Join(l.dir, "run"))
+}
+
+// written returns a file that the applet wrote.
+func (l *lab) written(name string) string {
+	l.t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.dir, "run", name))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// eventually waits until the output of a command in the client's namespace has all of the texts.
+func (l *lab) eventually(command string, texts ...string) string {
+	l.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		out := l.run(l.client, "sh", "-c", command)
+		missing := ""
+		for _, text := range texts {
+			if not, ok := strings.CutPrefix(text, "!"); ok == strings.Contains(out, not) {
+				missing = text
+			}
+		}
+		if missing == "" {
+			return out
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("%s: no %q in\n%s", command, missing, out)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
