@@ -1,0 +1,11 @@
+// Package configs is the data that hooksmith carries: image definitions
+// (images) and the keys of the Debian archive (keyrings). No code reads it
+// but through FS.
+package configs
+
+import "embed"
+
+// FS holds the files of this folder.
+//
+//go:embed images/*.yaml keyrings/*.asc
+var FS embed.FS
