@@ -1,0 +1,72 @@
+# make hookos   builds hooksmith and, with it, the default HookOS into out/hook
+# make test     all that CI runs, under 25 minutes on 2 cores
+# Other targets: build guest lint fuzz bench bench-build boot-test boot-test-arm64 clean
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+# An older Go fetches the version that go.mod names.
+export GOTOOLCHAIN ?= auto
+export FUZZTIME ?= 10s
+
+OUT  ?= out/hook
+BOOT := ./cmd/hooksmith/internal/boottest
+
+.PHONY: hookos build guest test lint fuzz bench bench-build boot-test boot-test-arm64 boot-needs clean
+
+hookos: build
+	bin/hooksmith build --out $(OUT)
+	@echo
+	@echo "HookOS is in $(OUT)."
+	@echo "Boot it here:    bin/hooksmith qemu --dir $(OUT)"
+	@echo "Boot machines:   serve $(OUT) over HTTP and give Tinkerbell its URL as hookImagesURLPath"
+
+build: guest
+	go build -trimpath -buildvcs=auto -ldflags='-s -w' -o bin/hooksmith ./cmd/hooksmith
+
+# The programs inside HookOS, which bin/hooksmith carries. Same source, same
+# bytes: no path, no build id, no commit.
+guest:
+	@scripts/need-go.sh
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' \
+	    -o guest/embedded/guest-linux-$$arch ./guest; \
+	done
+
+test: guest
+	scripts/install.sh gcc=gcc /usr/include/stdlib.h=libc6-dev shellcheck=shellcheck git=git \
+	  cpio=cpio zstd=zstd xz=xz-utils
+	@$(MAKE) --no-print-directory lint
+	go test -race -timeout 20m ./...
+	@FUZZTIME=$${TEST_FUZZTIME:-5s} $(MAKE) --no-print-directory fuzz
+	@$(MAKE) --no-print-directory boot-test
+
+lint:
+	scripts/lint.sh
+
+fuzz:
+	scripts/fuzz.sh
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+bench-build: build
+	@scripts/install.sh /usr/bin/time=time
+	scripts/bench-build.sh
+
+boot-needs:
+	@scripts/install.sh qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm \
+	  /usr/lib/ipxe/qemu/efi-virtio.rom=ipxe-qemu qemu-img=qemu-utils
+
+boot-test: build boot-needs
+	bin/hooksmith build hook-debian-cloud-amd64 --out out/boot-test
+	HOOKSMITH_BOOT=amd64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test go test -count=1 -v -timeout 20m $(BOOT)
+
+boot-test-arm64: build boot-needs
+	bin/hooksmith build hook-debian-arm64 --out out/boot-test-arm64
+	HOOKSMITH_BOOT=arm64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test-arm64 go test -count=1 -v -timeout 30m $(BOOT)
+
+clean:
+	rm -rf out bin guest/embedded/guest-linux-*
