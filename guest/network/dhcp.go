@@ -221,10 +221,15 @@ func (c *client) renew(ctx context.Context, l lease) (lease, error) {
 		if conn, err := c.openUnicast(l); err == nil {
 			defer conn.Close()
 			to := &net.UDPAddr{IP: l.ack.ServerIdentifier(), Port: nclient4.ServerPort}
-			return c.extend(ctx, conn, to, request, l, []time.Duration{min(4*time.Second, l.t2.Sub(now))})
+			return c.extend(ctx, conn, to, request, l, []time.Duration{renewWait(l.t2.Sub(now))})
 		}
 	}
-	return c.broadcastRequest(ctx, request, l, []time.Duration{min(4*time.Second, l.end.Sub(now))})
+	return c.broadcastRequest(ctx, request, l, []time.Duration{renewWait(l.end.Sub(now))})
+}
+
+// renewWait is how long an answer is waited for: never until the end of the state, which begins with a request too.
+func renewWait(remaining time.Duration) time.Duration {
+	return min(4*time.Second, remaining/2)
 }
 
 // verify asks whether the lease is still good on the network that the interface is on now. Without an answer it is

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,6 +28,11 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "reach":
 		reach(os.Args[1])
+		return
+	case "serve":
+		if err := serve(os.Args[1:]); err != nil {
+			fmt.Println(err)
+		}
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -56,7 +62,10 @@ type lab struct {
 	dir            string
 }
 
-// newLab makes the namespaces, or skips the test where that cannot be done.
+// labs counts the labs, for their names.
+var labs atomic.Int32
+
+// newLab makes the namespaces and lets the test run beside others, or skips the test where that cannot be done.
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -67,8 +76,10 @@ func newLab(t *testing.T) *lab {
 			t.Skipf("needs %s (Debian: iproute2, util-linux, dnsmasq-base)", tool)
 		}
 	}
+	t.Parallel()
 	l := &lab{t: t, dir: t.TempDir()}
-	l.server, l.client = fmt.Sprintf("hs%d", os.Getpid()), fmt.Sprintf("hc%d", os.Getpid())
+	n := labs.Add(1)
+	l.server, l.client = fmt.Sprintf("hs%d-%d", os.Getpid(), n), fmt.Sprintf("hc%d-%d", os.Getpid(), n)
 	for _, ns := range []string{l.server, l.client} {
 		if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
 			t.Skipf("no network namespaces here: %v: %s", err, out)

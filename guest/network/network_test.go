@@ -44,7 +44,7 @@ func TestDHCP(t *testing.T) {
 	want(t, l.written("network/interfaces"), "iface eth0 inet dhcp\n    address 10.0.2.15\n    netmask 255.255.255.0\n    gateway 10.0.2.2\n")
 	want(t, l.written("network/status.json"), `"state": "up"`, `"address": "10.0.2.15/24"`, `"hostname": "machine-1"`, `"dhcp_server": "10.0.2.2"`)
 	l.reach("10.0.2.2")
-	pid := strings.TrimSpace(l.run(l.client, "pidof", "-s", "network.test"))
+	pid := fmt.Sprint(applet.cmd.Process.Pid) // every program before the applet has executed the next
 	want(t, l.run(l.client, "nsenter", "-t", pid, "-u", "hostname"), "machine-1")
 }
 
