@@ -138,7 +138,7 @@ func stringOf(checks ...check) reader[string] {
 // readBool reads true or false, and the yes, no, on, off of YAML 1.1.
 func readBool(d *decoder, at where, n *node) bool {
 	if n.kind == text && n.plain && slices.Contains([]string{"yes", "no", "on", "off"}, strings.ToLower(n.text)) {
-		return isTrue(n.text)
+		n.kind = boolean // the document is written out again by Metadata
 	}
 	return d.is(at, n, boolean) && isTrue(n.text)
 }

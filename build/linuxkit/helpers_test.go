@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // images is a Resolver over a map of expanded references.
@@ -218,4 +220,37 @@ func equalJSON(t testing.TB, got, want string) {
 func toJSON(t testing.TB, v any) string {
 	t.Helper()
 	return string(must(marshal(v)))
+}
+
+func try(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// imageOf makes an image of layers as they are.
+func imageOf(t testing.TB, layers ...v1.Layer) v1.Image {
+	t.Helper()
+	return must(mutate.AppendLayers(empty.Image, layers...))
+}
+
+// checkLayer checks that an uncompressed layer is what it says, each time it
+// is read.
+func checkLayer(t testing.TB, layer v1.Layer) {
+	t.Helper()
+	data := content(t, layer)
+	if again := content(t, layer); !bytes.Equal(data, again) {
+		t.Error("reads differ")
+	}
+	if size := must(layer.Size()); size != int64(len(data)) || size%512 != 0 {
+		t.Errorf("%d bytes, Size says %d", len(data), size)
+	}
+	want := fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+	if must(layer.Digest()).String() != want || must(layer.DiffID()).String() != want {
+		t.Errorf("hashes are not those of the content")
+	}
+	if mt := must(layer.MediaType()); mt != types.OCIUncompressedLayer {
+		t.Error(mt)
+	}
 }

@@ -51,6 +51,7 @@ func (p *jsonParser) value(depth int) (*node, error) {
 	pos := p.pos()
 	t, err := p.dec.Token()
 	if err != nil {
+		err = noEOF(err)
 		return nil, &Error{Pos: pos, Message: fmt.Sprintf("JSON: %v", err), Err: err}
 	}
 	if depth > maxDepth {
@@ -107,6 +108,7 @@ func (p *jsonParser) object(pos Pos, depth int) (*node, error) {
 func (p *jsonParser) end() error {
 	pos := p.pos()
 	if _, err := p.dec.Token(); err != nil {
+		err = noEOF(err)
 		return &Error{Pos: pos, Message: fmt.Sprintf("JSON: %v", err), Err: err}
 	}
 	return nil

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// node is a value of a YAML or JSON document with its place. Nodes are
-// immutable; an alias shares the node of its anchor, so a document is a graph
-// without cycles.
+// node is a value of a YAML or JSON document with its place. Nodes do not
+// change, but for a string that turns out to be a boolean (readBool). An alias
+// shares the node of its anchor, so a document is a graph without cycles.
 type node struct {
 	kind    kind
 	pos     Pos

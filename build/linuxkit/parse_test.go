@@ -237,7 +237,7 @@ func TestAllErrorsAreReported(t *testing.T) {
 		Source{"b.yaml", []byte("fils: []\n")},
 		Source{"c.yaml", []byte("init: [")},
 	)
-	want := []string{"a.yaml:1:10", "a.yaml:2:32", "a.yaml:2:42", "b.yaml:1:1", "c.yaml:1:7"}
+	want := []string{"a.yaml:1:10", "a.yaml:2:32", "a.yaml:2:47", "b.yaml:1:1", "c.yaml:1:7"}
 	lines := strings.Split(fmt.Sprint(err), "\n")
 	if len(lines) != len(want) {
 		t.Fatalf("%d errors:\n%v", len(lines), err)
