@@ -71,10 +71,10 @@ func (c *console) notify() {
 }
 
 // state is the text not matched yet and what tells of the next change.
-func (c *console) state() (text string, ended error, changed <-chan struct{}) {
+func (c *console) state() (text string, changed <-chan struct{}, ended error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return string(c.text[c.seen:]), c.ended, c.changed
+	return string(c.text[c.seen:]), c.changed, c.ended
 }
 
 // broken is what no boot recovers from: waiting on would only lose time.
@@ -88,7 +88,7 @@ func (c *console) expect(pattern string, within time.Duration) ([]string, error)
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	for {
-		text, ended, changed := c.state()
+		text, changed, ended := c.state()
 		if m := re.FindStringSubmatchIndex(text); m != nil {
 			c.seen += m[1]
 			return groups(text, m), nil

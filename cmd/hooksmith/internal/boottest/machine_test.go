@@ -125,7 +125,7 @@ func (v *vm) waitEnd() {
 	v.t.Helper()
 	deadline := time.After(patience[v.arch])
 	for {
-		_, ended, changed := v.state()
+		_, changed, ended := v.state()
 		if ended != nil {
 			v.t.Logf("%6.1f s  ended", time.Since(v.begin).Seconds())
 			return

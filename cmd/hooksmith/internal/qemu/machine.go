@@ -42,16 +42,20 @@ func (m Machine) Validate() error {
 	if m.CPUs < 1 || m.CPUs > 255 {
 		return fmt.Errorf("%d CPUs: give 1 to 255", m.CPUs)
 	}
+	for _, a := range m.Append {
+		if strings.ContainsAny(a, "\n\x00") {
+			return fmt.Errorf("kernel argument %q has a line break", a)
+		}
+	}
+	return m.validateNetwork()
+}
+
+func (m Machine) validateNetwork() error {
 	if m.SSHPort < 0 || m.SSHPort > 65535 {
 		return fmt.Errorf("port %d: give 1 to 65535", m.SSHPort)
 	}
 	if m.SSHPort > 0 && !m.userNet() {
 		return fmt.Errorf("a forwarded SSH port needs QEMU's user network, not %q", m.Netdev)
-	}
-	for _, a := range m.Append {
-		if strings.ContainsAny(a, "\n\x00") {
-			return fmt.Errorf("kernel argument %q has a line break", a)
-		}
 	}
 	if n := len(m.MAC); n != 0 && n != 6 {
 		return fmt.Errorf("MAC address %s: give six bytes", m.MAC)
