@@ -44,9 +44,19 @@ type File struct {
 	Contents  string `yaml:"contents" json:"contents"`
 	Symlink   string `yaml:"symlink" json:"symlink"`
 	Directory bool   `yaml:"directory" json:"directory"`
-	Mode      string `yaml:"mode" json:"mode"` // octal; default 0644, folders 0755
+	Mode      Octal  `yaml:"mode" json:"mode"` // default 0644, folders 0755
 	UID       int    `yaml:"uid" json:"uid"`
 	GID       int    `yaml:"gid" json:"gid"`
+}
+
+// Octal is a number in octal digits, with or without quotes in YAML: 0755 would
+// be decimal 493 once YAML has made a number of it.
+type Octal string
+
+// UnmarshalYAML takes the digits as they are written.
+func (o *Octal) UnmarshalYAML(text []byte) error {
+	*o = Octal(strings.Trim(strings.TrimSpace(string(text)), `"'`))
+	return nil
 }
 
 // ReadDefinitions reads all *.yaml files in the root of fsys, in the order of
@@ -161,7 +171,7 @@ func (f File) validate() error {
 func (f File) mode() (int64, error) {
 	switch {
 	case f.Mode != "":
-		m, err := strconv.ParseUint(f.Mode, 8, 12)
+		m, err := strconv.ParseUint(string(f.Mode), 8, 12)
 		if err != nil {
 			return 0, fmt.Errorf("%s: mode %q is not an octal number up to 7777", f.Path, f.Mode)
 		}

@@ -112,13 +112,13 @@ func (p *Plan) binaryLayer() *Layer {
 	id := "hooksmith-programs-" + topVersion + "-" + hex.EncodeToString(sum[:])
 	return newLayer(nil, id, func() (io.ReadCloser, error) {
 		r := &programs{left: p.binaries, guest: p.guest}
-		return &tarStream{next: r.next, close: r.close}, nil
+		return &tarStream{next: r.next, close: r.close, what: "reading hooksmith's programs"}, nil
 	})
 }
 
 // programs reads hooksmith's programs one after the other.
 type programs struct {
-	left  []binary
+	left  []program
 	guest fs.FS
 	open  fs.File
 }

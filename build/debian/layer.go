@@ -90,12 +90,9 @@ func readPackage(f io.ReadCloser, p *Package, keep globs, lim limits) (*tarStrea
 				return nil, nil, io.EOF
 			}
 		}
-		if err != nil {
-			err = fmt.Errorf("unpacking %s: %w", p, err)
-		}
 		return h, body, err
 	}
-	return &tarStream{next: next, close: f.Close}, nil
+	return &tarStream{next: next, close: f.Close, what: "unpacking " + p.String()}, nil
 }
 
 // uncompressed is the core of a layer that exists uncompressed.

@@ -22,7 +22,7 @@ func (x *Index) LibraryPackage(soname string) string {
 	}
 	base, ver, found := strings.Cut(strings.ToLower(soname), ".so.")
 	base = strings.ReplaceAll(base, "_", "-")
-	if !found || len(base) < 4 {
+	if !found || len(base) < 4 || strings.Contains(soname, "\n") {
 		return ""
 	}
 	if last := base[len(base)-1]; last >= '0' && last <= '9' {

@@ -22,13 +22,13 @@ type Plan struct {
 	Ref string
 
 	content  *expanded
-	binaries []binary
+	binaries []program
 	guest    fs.FS
 	digest   string // the whole hash of which Ref has 12 digits
 }
 
-// binary is one of hooksmith's own programs at its place in an image.
-type binary struct {
+// program is one of hooksmith's own programs at its place in an image.
+type program struct {
 	Path   string `json:"path"`
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
@@ -65,18 +65,18 @@ func (d *Definition) Plan(arch string, lookup func(name string) (*Package, error
 	return p, nil
 }
 
-func hashBinary(guest fs.FS, at, name string) (binary, error) {
+func hashBinary(guest fs.FS, at, name string) (program, error) {
 	f, err := guest.Open(name)
 	if err != nil {
-		return binary{}, err
+		return program{}, err
 	}
 	defer f.Close()
 	sum := sha256.New()
 	n, err := io.Copy(sum, f)
 	if err != nil {
-		return binary{}, fmt.Errorf("reading %s: %w", name, err)
+		return program{}, fmt.Errorf("reading %s: %w", name, err)
 	}
-	return binary{Path: at, Name: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
+	return program{Path: at, Name: name, Size: n, SHA256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 // hash covers the definition, the packages, the programs, and the version of
@@ -88,7 +88,7 @@ func (p *Plan) hash() (string, error) {
 		Arch       string
 		Definition *Definition
 		Packages   []pkg
-		Binaries   []binary
+		Binaries   []program
 	}{Transform: transformVersion + "." + topVersion, Arch: p.Arch, Definition: p.Definition, Binaries: p.binaries}
 	for _, q := range p.Packages {
 		in.Packages = append(in.Packages, pkg{q.Name, q.Version, q.Architecture, q.SHA256})

@@ -18,6 +18,7 @@ type tarStream struct {
 	// error io.EOF ends the archive, any other error is what Read returns.
 	next  func() (*tar.Header, io.Reader, error)
 	close func() error
+	what  string // for errors: "unpacking foo:amd64=1"
 
 	head bytes.Buffer // headers, padding and trailer that are not read yet
 	body io.Reader
@@ -58,7 +59,7 @@ func (s *tarStream) readBody(p []byte) (int, error) {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		s.err = fmt.Errorf("reading %s: %w", s.name, err)
+		s.err = fmt.Errorf("%s: reading %s: %w", s.what, s.name, err)
 		s.left = 0
 		return n, s.err
 	}
@@ -69,7 +70,7 @@ func (s *tarStream) readBody(p []byte) (int, error) {
 func (s *tarStream) advance() {
 	h, body, err := s.next()
 	if err != nil && err != io.EOF {
-		s.err = err
+		s.err = fmt.Errorf("%s: %w", s.what, err)
 		return
 	}
 	s.head.Write(make([]byte, s.pad))
@@ -81,7 +82,7 @@ func (s *tarStream) advance() {
 	s.name, s.body, s.left = h.Name, body, h.Size
 	s.pad = (tarBlock - h.Size%tarBlock) % tarBlock
 	if err := tar.NewWriter(&s.head).WriteHeader(h); err != nil {
-		s.err = fmt.Errorf("writing tar header of %s: %w", h.Name, err)
+		s.err = fmt.Errorf("%s: writing tar header of %s: %w", s.what, h.Name, err)
 	}
 }
 

@@ -33,7 +33,7 @@ func (p *Plan) topLayer(lower []*Layer) *Layer {
 			h, err := f.header()
 			return h, strings.NewReader(f.Contents), err
 		}
-		return &tarStream{next: next}, nil
+		return &tarStream{next: next, what: "generating image " + p.Definition.Name}, nil
 	})
 }
 
