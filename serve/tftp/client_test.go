@@ -1,0 +1,415 @@
+package tftp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+)
+
+// strict is a TFTP client that checks every packet: sender, block number, length, content. It loses, doubles and reorders
+// packets in both directions by a seeded generator.
+type strict struct {
+	server  netip.AddrPort
+	file    string
+	mode    string // "octet" if empty
+	options []option
+	want    []byte
+	seed    uint64
+	drop    float64
+	double  float64
+	reorder float64
+	chatty  bool                 // EDK2: acknowledges every unexpected block
+	onData  func(c *strict) bool // after each acknowledgement; false: vanish
+
+	conn   *net.UDPConn
+	rng    *rand.Rand
+	queue  [][]byte
+	held   []byte
+	peer   netip.AddrPort
+	blk    int
+	window int
+
+	oack            map[string]string
+	got             int // bytes
+	blocks, repeats int // DATA packets as they came from the wire, and those of them seen before
+	seen            uint64
+}
+
+var errVanish = errors.New("vanished")
+
+func (c *strict) get() error {
+	if c.conn == nil {
+		conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.here(), 0)))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		c.conn = conn
+		conn.SetReadBuffer(4 << 20)
+	}
+	if c.mode == "" {
+		c.mode = "octet"
+	}
+	c.rng = rand.New(rand.NewPCG(c.seed, 1))
+	c.blk, c.window = defaultBlock, 1
+	first, err := c.ask()
+	if err != nil {
+		return err
+	}
+	next, inWindow, gap := uint64(1), 0, false
+	p := first
+	if opcode(first) == opOACK {
+		if err := c.take(first); err != nil {
+			return err
+		}
+		c.ack(0)
+		p = nil
+	}
+	silences := 0
+	for {
+		if p == nil {
+			if p, err = c.read(200 * time.Millisecond); err != nil {
+				if silences++; silences > 40 {
+					return fmt.Errorf("silence at block %d", next)
+				}
+				c.ack(next - 1)
+				inWindow, gap = 0, false
+				continue
+			}
+		}
+		silences = 0
+		abs, final, err := c.check(p, next)
+		p = nil
+		switch {
+		case err != nil:
+			return err
+		case abs == 0: // a copy of the OACK
+			c.ack(0)
+			continue
+		case abs != next:
+			if c.chatty || (abs > next && !gap && c.window > 1) {
+				c.ack(next - 1)
+				inWindow = 0
+			}
+			gap = abs > next
+			continue
+		}
+		gap = false
+		next++
+		inWindow++
+		if final || inWindow == c.window {
+			c.ack(abs)
+			inWindow = 0
+			if c.onData != nil && !c.onData(c) {
+				return errVanish
+			}
+		}
+		if final {
+			if c.got != len(c.want) {
+				return fmt.Errorf("%d bytes instead of %d", c.got, len(c.want))
+			}
+			return nil
+		}
+	}
+}
+
+func (c *strict) here() netip.Addr {
+	if c.server.Addr().Is6() {
+		return netip.IPv6Loopback()
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// rrq renders a request.
+func rrq(op uint16, name, mode string, options []option) []byte {
+	p := binary.BigEndian.AppendUint16(nil, op)
+	p = append(append(append(append(p, name...), 0), mode...), 0)
+	for _, o := range options {
+		p = append(append(append(append(p, o.name...), 0), o.value...), 0)
+	}
+	return p
+}
+
+// ask sends the request until something comes back.
+func (c *strict) ask() ([]byte, error) {
+	for range 20 {
+		c.transmit(rrq(opRead, c.file, c.mode, c.options), c.server)
+		p, err := c.read(300 * time.Millisecond)
+		if err != nil {
+			continue
+		}
+		if e, ok := parseError(p); ok {
+			return nil, e
+		}
+		return p, nil
+	}
+	return nil, errors.New("no answer to the request")
+}
+
+// take reads the OACK: only what was asked for, and in range.
+func (c *strict) take(p []byte) error {
+	granted, err := parseOptions(p[2:])
+	if err != nil {
+		return err
+	}
+	c.oack = map[string]string{}
+	for _, o := range granted {
+		asked := ""
+		for _, a := range c.options {
+			if a.name == o.name {
+				asked = a.value
+			}
+		}
+		n, _ := strconv.Atoi(o.value)
+		m, _ := strconv.Atoi(asked)
+		if asked == "" || o.name != "tsize" && n > m {
+			return fmt.Errorf("granted %q for %q", o, asked)
+		}
+		c.oack[o.name] = o.value
+		switch o.name {
+		case "blksize":
+			c.blk = n
+		case "windowsize":
+			c.window = n
+		}
+	}
+	return nil
+}
+
+// check verifies a packet and gives its block number without wrapping.
+func (c *strict) check(p []byte, next uint64) (abs uint64, final bool, err error) {
+	if e, ok := parseError(p); ok {
+		return 0, false, e
+	}
+	if opcode(p) == opOACK {
+		return 0, false, nil
+	}
+	if opcode(p) != opData || len(p) < 4 {
+		return 0, false, fmt.Errorf("packet %q", p[:min(len(p), 60)])
+	}
+	d := int16(binary.BigEndian.Uint16(p[2:]) - uint16(next))
+	abs = next + uint64(int64(d))
+	c.blocks++
+	if abs <= c.seen {
+		c.repeats++
+	}
+	c.seen = max(c.seen, abs)
+	off := int(abs-1) * c.blk
+	if abs < 1 || off > len(c.want) {
+		return 0, false, fmt.Errorf("block %d while %d was next", abs, next)
+	}
+	content := c.want[off:min(len(c.want), off+c.blk)]
+	if !bytes.Equal(p[4:], content) {
+		return 0, false, fmt.Errorf("block %d: wrong content (%d bytes, want %d)", abs, len(p)-4, len(content))
+	}
+	if abs == next {
+		c.got += len(content)
+	}
+	return abs, len(content) < c.blk, nil
+}
+
+func (c *strict) ack(n uint64) {
+	c.transmit([]byte{0, opAck, byte(n >> 8), byte(n)}, c.peer)
+}
+
+func (c *strict) transmit(p []byte, to netip.AddrPort) {
+	if c.rng.Float64() < c.drop {
+		return
+	}
+	c.conn.WriteToUDPAddrPort(p, to)
+	if c.rng.Float64() < c.double {
+		c.conn.WriteToUDPAddrPort(p, to)
+	}
+}
+
+// read returns the next packet that gets through.
+func (c *strict) read(wait time.Duration) ([]byte, error) {
+	for {
+		if len(c.queue) > 0 {
+			p := c.queue[0]
+			c.queue = c.queue[1:]
+			return p, nil
+		}
+		c.conn.SetReadDeadline(time.Now().Add(wait))
+		buf := make([]byte, c.blk+600)
+		n, from, err := c.conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if c.held != nil {
+				p := c.held
+				c.held = nil
+				return p, nil
+			}
+			return nil, err
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		if !c.peer.IsValid() {
+			c.peer = from
+		}
+		if from != c.peer {
+			return nil, fmt.Errorf("packet from %v, not %v", from, c.peer)
+		}
+		c.receive(buf[:n])
+	}
+}
+
+func (c *strict) receive(p []byte) {
+	switch x := c.rng.Float64(); {
+	case x < c.drop:
+	case x < c.drop+c.double:
+		c.queue = append(c.queue, p, p)
+	case x < c.drop+c.double+c.reorder && c.held == nil:
+		c.held = p
+		return
+	default:
+		c.queue = append(c.queue, p)
+	}
+	if c.held != nil {
+		c.queue = append(c.queue, c.held)
+		c.held = nil
+	}
+}
+
+// events collects what a server reports.
+type events struct {
+	mu   sync.Mutex
+	list []Event
+	more chan struct{}
+}
+
+func newEvents() *events { return &events{more: make(chan struct{}, 1)} }
+
+func (e *events) observe(x Event) {
+	e.mu.Lock()
+	e.list = append(e.list, x)
+	e.mu.Unlock()
+	select {
+	case e.more <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns the last event of a kind, as soon as there are n of that kind.
+func (e *events) wait(t testing.TB, kind Kind, n int) Event {
+	t.Helper()
+	limit := time.After(20 * time.Second)
+	for {
+		e.mu.Lock()
+		count, last := 0, Event{}
+		for _, x := range e.list {
+			if x.Kind == kind {
+				count++
+				last = x
+			}
+		}
+		list := e.list
+		e.mu.Unlock()
+		if count >= n {
+			return last
+		}
+		select {
+		case <-e.more:
+		case <-limit:
+			t.Fatalf("%d of %d events %v; all: %+v", count, n, kind, list[max(0, len(list)-10):])
+		}
+	}
+}
+
+func (e *events) count(kind Kind) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, x := range e.list {
+		if x.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// bench is a running server in this process.
+type running struct {
+	addr   netip.AddrPort
+	dir    string
+	events *events
+	stop   func()
+}
+
+// ports are the ways a server can use its socket: each test of the protocol runs on all of them.
+var ports = []string{"multi", "single", "shared", "any socket"}
+
+// start runs a server on loopback; files maps names to contents.
+func start(t testing.TB, ports string, s Server, files map[string][]byte) *running {
+	t.Helper()
+	return startOn(t, ports, "127.0.0.1:0", s, files)
+}
+
+// anySocket hides that a socket is a UDP socket.
+type anySocket struct{ net.PacketConn }
+
+func startOn(t testing.TB, ports, listen string, s Server, files map[string][]byte) *running {
+	t.Helper()
+	r := &running{dir: t.TempDir(), events: newEvents()}
+	for name, content := range files {
+		if err := os.WriteFile(r.dir+"/"+name, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Files == nil {
+		s.Files = Dir(root)
+	}
+	conn, err := net.ListenPacket("udp", listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = addrPort(conn.LocalAddr())
+	s.SinglePort, s.oneSocket, s.Observe = ports == "single" || ports == "shared", ports == "shared", r.events.observe
+	var socket net.PacketConn = conn
+	if ports == "any socket" {
+		socket = anySocket{conn}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, socket) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("Serve did not return within 5 s")
+		}
+		conn.Close()
+		root.Close()
+	})
+	t.Cleanup(r.stop)
+	return r
+}
+
+// pattern is content in which every block differs.
+func pattern(n int) []byte {
+	p := make([]byte, n)
+	state := uint32(n) | 1
+	for i := range p {
+		if i%4 == 0 {
+			state = state*1664525 + 1013904223
+		}
+		p[i] = byte(state >> (8 * (i % 4)))
+	}
+	return p
+}
