@@ -31,6 +31,6 @@ if ! have=$(installed); then
 fi
 at_least "$have" "$want" && exit 0
 at_least "$have" "$fetches" || advise "Go $have is too old"
-[[ ${GOTOOLCHAIN:-auto} != local ]] || advise "Go $have is too old, and GOTOOLCHAIN=local forbids to fetch Go $want"
+[[ ${GOTOOLCHAIN:-auto} != local ]] || advise "Go $have is too old, and GOTOOLCHAIN=local forbids to fetch another"
 echo "Go $have will fetch Go $want" >&2
 go version >/dev/null || advise "Go $have could not fetch Go $want"
