@@ -1,5 +1,6 @@
-// Package configs is the data that hooksmith carries: image definitions
-// (images) and the keys of the Debian archive (keyrings). No code reads it
+// Package configs is the data that hooksmith carries: flavors, LinuxKit
+// templates, the policy for kernel modules, image definitions (images) and the
+// keys of the Debian archive (keyrings). No code reads it
 // but through FS.
 package configs
 
@@ -7,5 +8,5 @@ import "embed"
 
 // FS holds the files of this folder.
 //
-//go:embed images/*.yaml keyrings/*.asc
+//go:embed *.yaml images/*.yaml keyrings/*.asc
 var FS embed.FS

@@ -10,9 +10,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,7 +60,7 @@ func (c *Cache) download(ctx context.Context, urls []string, sha256hex string, s
 	if _, err := os.Stat(dst); err == nil { // another process was faster
 		return nil
 	}
-	task := c.Observer.Begin(path.Base(urls[0]), size)
+	task := c.Observer.Begin(shortName(urls[0]), size)
 	err = c.retry(ctx, urls, func(url string) error {
 		return c.resume(ctx, url, part, sha256hex, size, task)
 	})
@@ -70,6 +72,19 @@ func (c *Cache) download(ctx context.Context, urls []string, sha256hex string, s
 		return err
 	}
 	return os.Rename(part.Name(), dst)
+}
+
+// shortName is what a download is called while it runs: the file, or, where
+// the file is called after its hash, the folder that it stands for.
+func shortName(url string) string {
+	if plain, err := neturl.PathUnescape(url); err == nil {
+		url = plain
+	}
+	if dir, _, ok := strings.Cut(url, "/by-hash/"); ok {
+		_, after, _ := strings.Cut(dir, "/dists/")
+		return "index " + after
+	}
+	return path.Base(url)
 }
 
 // openPartial opens and locks the partial file, so that two processes that

@@ -1,0 +1,186 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"hooksmith/build/fetch"
+	"hooksmith/build/rootfs"
+)
+
+// identified is a layer that can be named without being unpacked, such as a
+// Debian package by the hash of its .deb. Equal identities are equal bytes.
+type identified interface{ Identity() string }
+
+// smallLayer is up to which size a layer stays in memory instead of in the cache.
+const smallLayer = 1 << 20
+
+// layers indexes each layer once. The bytes stay where they are: in the
+// cache, as an uncompressed tar, read at an offset when they are written.
+type layers struct {
+	cache *fetch.Cache
+
+	mu    sync.Mutex
+	known map[string]*rootfs.Layer
+	files []*os.File
+}
+
+func newLayers(c *fetch.Cache) *layers {
+	return &layers{cache: c, known: map[string]*rootfs.Layer{}}
+}
+
+// Close closes the cached tars. Trees made of these layers are dead after it.
+func (s *layers) Close() error {
+	var errs []error
+	for _, f := range s.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// tree flattens layers, lowest first.
+func (s *layers) tree(ctx context.Context, ls []v1.Layer) (*rootfs.Tree, error) {
+	indexed := make([]*rootfs.Layer, len(ls))
+	for i, l := range ls {
+		var err error
+		if indexed[i], err = s.index(ctx, l); err != nil {
+			return nil, err
+		}
+	}
+	return rootfs.Flatten(indexed...)
+}
+
+func (s *layers) index(ctx context.Context, l v1.Layer) (*rootfs.Layer, error) {
+	key, err := layerKey(l)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	known := s.known[key]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	ix, err := s.open(ctx, key, l)
+	if err != nil {
+		return nil, fmt.Errorf("reading layer %s: %w", key, err)
+	}
+	s.mu.Lock()
+	s.known[key] = ix
+	s.mu.Unlock()
+	return ix, nil
+}
+
+func layerKey(l v1.Layer) (string, error) {
+	if i, ok := l.(identified); ok {
+		return i.Identity(), nil
+	}
+	d, err := l.DiffID()
+	if err != nil {
+		return "", fmt.Errorf("reading a layer's diff ID: %w", err)
+	}
+	return d.String(), nil
+}
+
+func (s *layers) open(ctx context.Context, key string, l v1.Layer) (*rootfs.Layer, error) {
+	if _, cheap := l.(identified); !cheap {
+		if size, err := l.Size(); err == nil && size <= smallLayer {
+			return indexSmall(l)
+		}
+	}
+	tar, err := s.cache.Derive(ctx, "layer tar\n"+key, func(ctx context.Context, w io.Writer) error {
+		return unpack(ctx, l, w)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.files = append(s.files, tar)
+	s.mu.Unlock()
+	st, err := tar.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return s.loadIndex(ctx, key, tar, st.Size())
+}
+
+// loadIndex reads the cached index of a layer tar, or makes it. With the
+// index come the hashes of the files, so that looking for equal files reads
+// nothing.
+func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size int64) (*rootfs.Layer, error) {
+	var made *rootfs.Layer
+	f, err := s.cache.Derive(ctx, "layer index 1\n"+key, func(ctx context.Context, w io.Writer) error {
+		var err error
+		if made, err = rootfs.Index(tar, size); err != nil {
+			return err
+		}
+		if err := made.Hash(ctx); err != nil {
+			return err
+		}
+		b, err := made.MarshalBinary()
+		if err == nil {
+			_, err = w.Write(b)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if made != nil {
+		return made, nil
+	}
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
+	return rootfs.Load(tar, b)
+}
+
+func indexSmall(l v1.Layer) (*rootfs.Layer, error) {
+	rc, err := l.Uncompressed()
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	b, err := io.ReadAll(io.LimitReader(rc, 64*smallLayer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > 64*smallLayer {
+		return nil, errors.New("the layer unpacks to more than 64 times its size")
+	}
+	return rootfs.Index(bytes.NewReader(b), int64(len(b)))
+}
+
+// unpack writes the layer's tar and stops when ctx does.
+func unpack(ctx context.Context, l v1.Layer, w io.Writer) error {
+	rc, err := l.Uncompressed()
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	buf := make([]byte, 1<<20)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := rc.Read(buf)
+		if _, werr := w.Write(buf[:n]); werr != nil {
+			return werr
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package build
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// output is the folder that a build writes. Everything is written into a
+// hidden folder beside the results and renamed when all of it is whole, so a
+// build that fails or is interrupted leaves the former results as they were.
+type output struct {
+	dir  string
+	tmp  string
+	lock *os.File
+}
+
+// openOutput makes and locks the folder; close removes what was not committed.
+func openOutput(dir string) (*output, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the output folder: %w", err)
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("another hooksmith is writing %s: wait for it, or give another --out", dir)
+		}
+		return nil, fmt.Errorf("locking %s: %w", dir, err)
+	}
+	tmp, err := os.MkdirTemp(dir, ".hooksmith-*")
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &output{dir: dir, tmp: tmp, lock: lock}, nil
+}
+
+func (o *output) close() error {
+	return errors.Join(os.RemoveAll(o.tmp), o.lock.Close())
+}
+
+// write makes one artifact through fn and returns its sizes and hashes.
+func (o *output) write(name string, fn func(w io.Writer) error) (File, error) {
+	f, err := os.OpenFile(filepath.Join(o.tmp, name), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644)
+	if err != nil {
+		return File{}, err
+	}
+	h := newHashing(f)
+	if err := errors.Join(fn(h), f.Close(), h.finish()); err != nil {
+		return File{}, fmt.Errorf("writing %s: %w", name, err)
+	}
+	return File{Name: name, Size: h.size, SHA256: hex.EncodeToString(h.h256.Sum(nil)), SHA512: hex.EncodeToString(h.h512.Sum(nil))}, nil
+}
+
+// commit merges a into the folder's manifest, writes the files that describe
+// it, and renames everything into place, the manifest last.
+func (o *output) commit(ctx context.Context, a Artifacts, lock []byte, withSBOM bool) error {
+	m, err := readManifestOrEmpty(o.dir)
+	if err != nil {
+		return fmt.Errorf("%w (remove the file, or give another --out)", err)
+	}
+	m.merge(o.dir, a)
+	manifest, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	about := []document{{ChecksumName, m.checksums()}, {LockName, lock}}
+	if withSBOM {
+		sbom, err := m.sbom()
+		if err != nil {
+			return err
+		}
+		about = append(about, document{SBOMName, sbom})
+	} else if err := os.Remove(filepath.Join(o.dir, SBOMName)); err != nil && !os.IsNotExist(err) {
+		return err // an SBOM of another build would be wrong here
+	}
+	about = append(about, document{ManifestName, append(manifest, '\n')})
+	for _, d := range about {
+		if err := os.WriteFile(filepath.Join(o.tmp, d.name), d.data, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for _, f := range a.Files {
+		if err := o.place(f); err != nil {
+			return err
+		}
+	}
+	for _, d := range about {
+		if err := os.Rename(filepath.Join(o.tmp, d.name), filepath.Join(o.dir, d.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// document is a file that describes the artifacts.
+type document struct {
+	name string
+	data []byte
+}
+
+// place renames one artifact to its name and its aliases to hard links of it.
+func (o *output) place(f File) error {
+	from := filepath.Join(o.tmp, f.Name)
+	for _, alias := range f.Aliases {
+		link := filepath.Join(o.tmp, alias)
+		if err := os.Link(from, link); err != nil {
+			return fmt.Errorf("linking %s to %s: %w", alias, f.Name, err)
+		}
+		if err := os.Rename(link, filepath.Join(o.dir, alias)); err != nil {
+			return err
+		}
+	}
+	return os.Rename(from, filepath.Join(o.dir, f.Name))
+}
+
+// hashing writes through to w and hashes on the way, both hashes in their own
+// goroutine so that neither holds up the compressor.
+type hashing struct {
+	w          io.Writer
+	size       int64
+	h256, h512 hash.Hash
+	feed       [2]chan []byte
+	done       chan struct{}
+}
+
+func newHashing(w io.Writer) *hashing {
+	h := &hashing{w: w, h256: sha256.New(), h512: sha512.New(), done: make(chan struct{}, 2)}
+	for i, sum := range []hash.Hash{h.h256, h.h512} {
+		ch := make(chan []byte, 4)
+		h.feed[i] = ch
+		go func() {
+			for b := range ch {
+				sum.Write(b)
+			}
+			h.done <- struct{}{}
+		}()
+	}
+	return h
+}
+
+func (h *hashing) Write(p []byte) (int, error) {
+	n, err := h.w.Write(p)
+	h.size += int64(n)
+	c := append([]byte(nil), p[:n]...)
+	h.feed[0] <- c
+	h.feed[1] <- c
+	return n, err
+}
+
+// finish waits for the hashes; it must be called once, after the last Write.
+func (h *hashing) finish() error {
+	close(h.feed[0])
+	close(h.feed[1])
+	<-h.done
+	<-h.done
+	return nil
+}
