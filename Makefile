@@ -58,7 +58,7 @@ bench-build: build
 
 boot-needs:
 	@scripts/install.sh qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm \
-	  /usr/lib/ipxe/qemu/efi-virtio.rom=ipxe-qemu qemu-img=qemu-utils
+	  qemu-img=qemu-utils /usr/share/OVMF=ovmf /usr/share/AAVMF=qemu-efi-aarch64
 
 boot-test: build boot-needs
 	bin/hooksmith build hook-debian-cloud-amd64 --out out/boot-test

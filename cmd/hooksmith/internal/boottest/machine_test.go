@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,7 +117,7 @@ func (v *vm) wait(pattern string) []string {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	v.t.Logf("%6.1f s  %s", time.Since(v.begin).Seconds(), strings.TrimSpace(m[0]))
+	v.t.Logf("%6.1f s  %.200s", time.Since(v.begin).Seconds(), strings.TrimSpace(m[0]))
 	return m
 }
 
@@ -146,9 +147,11 @@ func (v *vm) typeLine(s string) {
 	}
 }
 
-// login gets a shell on the console.
+// login gets a shell on the console, whose prompt may have passed already.
 func (v *vm) login() {
 	v.t.Helper()
+	v.seen = 0
+	v.wait(shellPrompt)
 	v.typeLine("")
 	v.run("true")
 }
@@ -161,11 +164,33 @@ func (v *vm) run(command string) string {
 	// Quotes keep the markers apart from the echo of what is typed.
 	begin, end := fmt.Sprintf("beg''in-%d", v.count), fmt.Sprintf("en''d-%d", v.count)
 	v.typeLine(fmt.Sprintf("echo %s; %s; echo %s:$?", begin, command, end))
-	m := v.wait(fmt.Sprintf(`^begin-%d\n((?s:.*?))^?end-%d:(\d+)$`, v.count, v.count))
+	m := v.wait(fmt.Sprintf(`begin-%d\n((?s:.*?))end-%d:(\d+)$`, v.count, v.count))
 	if m[2] != "0" {
 		v.t.Fatalf("%s: exit status %s: %s", command, m[2], m[1])
 	}
 	return m[1]
+}
+
+// onlyChild is the process id of the one child that a process has.
+func onlyChild(t *testing.T, pid int) int {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var children []string
+	for _, path := range tasks {
+		b, _ := os.ReadFile(path) // a thread may have ended
+		children = append(children, strings.Fields(string(b))...)
+	}
+	if len(children) != 1 {
+		t.Fatalf("children of %d: %q, want one", pid, children)
+	}
+	child, err := strconv.Atoi(children[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return child
 }
 
 // lacks fails the test if pattern is anywhere in what was printed so far.
@@ -180,9 +205,8 @@ func (v *vm) lacks(pattern string) {
 
 // The harness against a shell instead of a machine.
 func TestMachine(t *testing.T) {
-	sh := exec.Command("sh", "-c", "echo booting; exec sh 2>&1")
+	sh := exec.Command("sh", "-c", "echo 'Press Enter for a root shell.'; read -r _; exec sh 2>&1")
 	v := follow(t, qemu.AMD64, t.TempDir(), sh)
-	v.wait("^booting$")
 	v.login()
 	if got := v.run("echo hello; printf partial"); got != "hello\npartial" {
 		t.Errorf("run: %q", got)

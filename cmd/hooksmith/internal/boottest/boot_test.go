@@ -1,0 +1,143 @@
+package boottest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"hooksmith/cmd/hooksmith/internal/qemu"
+)
+
+// What HookOS prints on its way up, in this order.
+const (
+	initStarted = `^hooksmith: init started.*$`
+	dockerReady = `docker: ready \((\w+).*$`
+	shellPrompt = `Press Enter for a root shell\.`
+)
+
+// The machine gets an address from QEMU, Docker runs on overlay2, and a
+// container runs with a network of its own.
+func TestDocker(t *testing.T) {
+	v := boot(t, artifacts(t))
+	v.wait(initStarted)
+	if got := v.wait(dockerReady)[1]; got != "overlay2" {
+		t.Errorf("storage driver %s, want overlay2", got)
+	}
+	v.login()
+	for command, want := range map[string]string{
+		`docker info --format '{{.Driver}} cgroup{{.CgroupVersion}}'`: "overlay2 cgroup2",
+		`ip -4 -o addr show scope global`:                             " 10.0.2.15/24 ",
+		`cat /etc/resolv.conf`:                                        "nameserver 10.0.2.3",
+	} {
+		if got := v.run(command); !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", command, got, want)
+		}
+	}
+	v.run(`service exec hook-docker sh -c 'tar -C / -c usr/bin/busybox | docker import - bb'`)
+	if got := v.run(`docker run --rm bb /usr/bin/busybox echo sum $((40 + 2)) in a container`); !strings.Contains(got, "sum 42 in a container") {
+		t.Errorf("docker run: %q", got)
+	}
+	if got := v.run(`docker run --rm bb /usr/bin/busybox ip -4 -o addr show eth0`); !strings.Contains(got, " 172.17.0.") {
+		t.Errorf("container's network: %q", got)
+	}
+	v.lacks(`restarting in|Initramfs unpacking failed|segfault`)
+}
+
+// bootkit pulls the worker from a registry without TLS and gives it what the
+// kernel command line says.
+func TestWorker(t *testing.T) {
+	m := artifacts(t)
+	host, image := serveWorker(t, m.Arch)
+	m.Append = append(m.Append, kernelArgs(t, qemu.Worker{
+		TinkServer: hostInGuest, Image: image, ID: "worker-1", InsecureRegistries: []string{host},
+	})...)
+	v := boot(t, m)
+	v.wait(initStarted)
+	v.wait(`^testworker: started$`)
+	for _, env := range []string{"ID=worker-1", "TINKERBELL_GRPC_AUTHORITY=10.0.2.2:42113", "TINKERBELL_TLS=false", "WORKER_ID=worker-1"} {
+		v.wait(`^testworker: env ` + env + `$`) // sorted
+	}
+	v.wait(`^testworker: docker "Driver":"overlay2"`)
+	v.wait(`^testworker: finished$`)
+	v.login()
+	if got := v.run(`docker ps -a --format '{{.Names}} {{.Image}}'`); !strings.Contains(got, "tink-worker "+image) {
+		t.Errorf("containers: %q", got)
+	}
+}
+
+// A worker that is done with the machine reboots it through /worker/reboot.
+func TestWorkerReboots(t *testing.T) {
+	m := artifacts(t)
+	host, image := serveWorker(t, m.Arch, "WORKER_ACTION=reboot")
+	m.Append = append(m.Append, kernelArgs(t, qemu.Worker{Image: image, InsecureRegistries: []string{host}})...)
+	v := boot(t, m)
+	v.wait(`^testworker: asking for a reboot: <nil>$`)
+	v.wait(`reboot: Restarting system`)
+	v.waitEnd()
+}
+
+// Too little memory truncates the file system; the machine says so, and how
+// much is needed, instead of failing in odd ways.
+func TestTooLittleMemory(t *testing.T) {
+	m := artifacts(t)
+	m.MemoryMiB = 512
+	v := boot(t, m)
+	v.wait(`(?i)hooksmith:.*(RAM|memory).*\b(\d{3,4}) MiB.*$`)
+	v.wait(shellPrompt)
+	v.lacks("docker: ready")
+}
+
+// `hooksmith qemu` itself boots the files, and takes QEMU along when it is
+// interrupted.
+func TestQemuCommand(t *testing.T) {
+	m := artifacts(t)
+	hooksmith := buildHooksmith(t)
+	for _, flag := range []string{"", "--uefi"} {
+		t.Run("qemu"+flag, func(t *testing.T) {
+			if _, err := qemu.FindFirmware(os.DirFS("/"), m.Arch); flag != "" && err != nil {
+				t.Skip(err)
+			}
+			dir := filepath.Dir(m.Kernel)
+			cmd := exec.Command(hooksmith, strings.Fields("qemu --arch "+string(m.Arch)+" --dir "+dir+" "+flag)...)
+			v := follow(t, m.Arch, dir, cmd)
+			v.wait(`To quit QEMU: Ctrl-C`)
+			v.wait(`Linux version \S+`)
+			if flag != "" {
+				v.wait(`efi: EFI v\S+`)
+			}
+			v.wait(initStarted)
+			qemuPID := onlyChild(t, cmd.Process.Pid)
+			if err := cmd.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			v.waitEnd()
+			if got := cmd.ProcessState.ExitCode(); got != 130 {
+				t.Errorf("exit code %d, want 130", got)
+			}
+			if err := syscall.Kill(qemuPID, 0); err == nil {
+				t.Errorf("QEMU (%d) is still there", qemuPID)
+			}
+		})
+	}
+}
+
+func kernelArgs(t *testing.T, w qemu.Worker) []string {
+	t.Helper()
+	args, err := w.KernelArgs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return args
+}
+
+func buildHooksmith(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hooksmith")
+	if out, err := exec.Command("go", "build", "-o", path, "hooksmith/cmd/hooksmith").CombinedOutput(); err != nil {
+		t.Fatalf("building hooksmith: %v: %s", err, out)
+	}
+	return path
+}
