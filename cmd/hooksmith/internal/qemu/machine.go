@@ -84,8 +84,9 @@ func (m Machine) Argv() []string {
 	)
 	argv = append(argv, m.network()...)
 	argv = append(argv, m.disk()...)
-	// Serial port and monitor share the terminal, Ctrl-C goes to the guest.
-	argv = append(argv, "-nographic")
+	// Serial port and monitor share the terminal, Ctrl-C goes to the guest. Not
+	// -nographic: with it the BIOS clears the screen, and what was said on it.
+	argv = append(argv, "-display", "none", "-serial", "mon:stdio")
 	return append(argv, m.Extra...)
 }
 
