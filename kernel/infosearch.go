@@ -95,12 +95,13 @@ func runEnd(b []byte, pos int) (end int, ok bool) {
 			return end, true
 		}
 		start := end + min(len(rest), maxPadding) - len(text)
+		known := isInfo(b[start:])
 		n := bytes.IndexByte(b[start:], 0)
-		if n < 0 {
+		if n < 0 && (known || len(b)-start < lookAhead) {
 			return len(b), false // the string is not complete: read on
 		}
-		if !isInfo(b[start : start+n]) {
-			return end, !mayHoldInfo(b[start:start+n]) && !mayHoldInfo(b[end:min(len(b), end+lookAhead)])
+		if !known {
+			return end, !mayHoldInfo(b[start:min(len(b), start+lookAhead)])
 		}
 		end = start + n + 1
 	}

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -26,7 +27,8 @@ const (
 type infoReader struct {
 	unpacker
 	buf      []byte
-	complete int // modules that had to be decompressed completely, for tests
+	limit    int // most bytes of a module; 0: maxModule
+	complete int // modules that had to be decompressed completely
 }
 
 // read returns the .modinfo of the module in r, which is stored under path.
@@ -65,11 +67,11 @@ func (u *infoReader) read(path string, r io.Reader, release string, machine elf.
 
 // more appends the next step of content to the buffer.
 func (u *infoReader) more(content io.Reader) (eof bool, err error) {
-	have := len(u.buf)
-	if have > maxModule {
-		return false, fmt.Errorf("more than %d MiB decompressed", maxModule>>20)
+	have, limit := len(u.buf), cmp.Or(u.limit, maxModule)
+	if have > limit {
+		return false, fmt.Errorf("has more than %d MiB decompressed", limit>>20)
 	}
-	step := max(readStep, have/8)
+	step := min(max(readStep, have/8), limit+1-have)
 	u.buf = slices.Grow(u.buf, step)
 	n, err := io.ReadFull(content, u.buf[have:have+step])
 	u.buf = u.buf[:have+n]
