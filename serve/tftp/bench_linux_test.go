@@ -18,6 +18,7 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 		os.Exit(exitCode(serveRole()))
 	case "client":
 		os.Exit(exitCode(clientRole()))
+	case "storm":
+		os.Exit(exitCode(stormRole()))
 	}
 	os.Exit(m.Run())
 }
@@ -58,7 +61,7 @@ func serveRole() error {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	s := Server{Files: Dir(root), SinglePort: os.Getenv("HKS_TFTP_MODE") != "multi", MaxPerClient: 2048, MaxTransfers: 2048}
+	s := Server{Files: Dir(root), SinglePort: os.Getenv("HKS_TFTP_MODE") != "multi", MaxPerClient: 2048, MaxTransfers: 2048, RequestRate: 2048}
 	s.oneSocket = os.Getenv("HKS_TFTP_MODE") == "shared"
 	return s.Serve(ctx, conn)
 }
@@ -71,6 +74,20 @@ func clientRole() error {
 	n, err := fastGet(os.Getenv("HKS_TFTP_SERVER"), os.Getenv("HKS_TFTP_FILE"), blk, window)
 	fmt.Println(n, time.Since(start).Seconds())
 	return err
+}
+
+// stormRole runs HKS_TFTP_CLIENTS clients at once.
+func stormRole() error {
+	blk, window, n := envInt("HKS_TFTP_BLK", 512), envInt("HKS_TFTP_WINDOW", 1), envInt("HKS_TFTP_CLIENTS", 1)
+	var group errgroup.Group
+	for range n {
+		group.Go(func() error {
+			_, err := fastGet(os.Getenv("HKS_TFTP_SERVER"), os.Getenv("HKS_TFTP_FILE"), blk, window)
+			return err
+		})
+	}
+	fmt.Println(n, "transfers")
+	return group.Wait()
 }
 
 // fastGet fetches a file with blocking system calls and batch reads and throws it away. It is not the bottleneck and
@@ -96,6 +113,10 @@ func fastGet(server, file string, blk, window int) (int64, error) {
 	}
 	buf := make([]byte, 65536)
 	n, from, err := unix.Recvfrom(fd, buf, 0)
+	for tries := 0; err == unix.EAGAIN && tries < 15; tries++ {
+		unix.Sendto(fd, rrq, 0, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())})
+		n, from, err = unix.Recvfrom(fd, buf, 0)
+	}
 	if err != nil || opcode(buf[:n]) != opOACK {
 		return 0, fmt.Errorf("no OACK: %v %q", err, buf[:max(0, n)])
 	}
@@ -104,6 +125,21 @@ func fastGet(server, file string, blk, window int) (int64, error) {
 	}
 	if err := unix.Connect(fd, from); err != nil {
 		return 0, err
+	}
+	if a := from.(*unix.SockaddrInet4); net.IP(a.Addr[:]).String() != to.IP.String() {
+		return 0, fmt.Errorf("asked %v, answered from %v", to.IP, a.Addr)
+	}
+	granted, err := parseOptions(buf[2:n])
+	if err != nil {
+		return 0, err
+	}
+	for _, o := range granted {
+		if o.name == "blksize" {
+			blk, _ = strconv.Atoi(o.value)
+		}
+	}
+	if os.Getenv("HKS_TFTP_TELL") != "" {
+		fmt.Print(blk, " ")
 	}
 	return drain(fd, blk, window)
 }
@@ -243,7 +279,7 @@ func (l *lab) startServer(t *testing.T, server, dir string) (stop func() time.Du
 			"--verbose=0", "--logfile", "/dev/null", dir)
 	} else {
 		cmd = l.server(os.Args[0])
-		cmd.Env = append(os.Environ(), "HKS_TFTP_ROLE=server", "HKS_TFTP_DIR="+dir, "HKS_TFTP_LISTEN="+l.serverIP+":6969", "HKS_TFTP_MODE="+server)
+		cmd.Env = append(os.Environ(), "HKS_TFTP_ROLE=server", "HKS_TFTP_DIR="+dir, "HKS_TFTP_LISTEN="+l.listen, "HKS_TFTP_MODE="+server)
 	}
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
@@ -253,12 +289,14 @@ func (l *lab) startServer(t *testing.T, server, dir string) (stop func() time.Du
 	return func() time.Duration {
 		cmd.Process.Signal(syscall.SIGTERM)
 		cmd.Wait()
+		l.peakRSS = cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
 		return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	}
 }
 
 // waitServer asks for a file that is not there until an error comes back.
 func (l *lab) waitServer(t *testing.T) {
+	t.Helper()
 	for range 50 {
 		out := l.client(t, benchCase{blk: 512, window: 1}, "none")
 		if out != "" {
@@ -271,8 +309,9 @@ func (l *lab) waitServer(t *testing.T) {
 
 // client fetches a file in the client's namespace and returns what it printed, nothing if no server answered.
 func (l *lab) client(t *testing.T, c benchCase, file string) string {
+	t.Helper()
 	cmd := l.peer(os.Args[0])
-	cmd.Env = append(os.Environ(), "HKS_TFTP_ROLE=client", "HKS_TFTP_SERVER="+l.serverIP+":6969", "HKS_TFTP_FILE="+file,
+	cmd.Env = append(os.Environ(), "HKS_TFTP_ROLE=client", "HKS_TFTP_SERVER="+l.ask+":6969", "HKS_TFTP_FILE="+file,
 		"HKS_TFTP_BLK="+strconv.Itoa(c.blk), "HKS_TFTP_WINDOW="+strconv.Itoa(c.window))
 	out, err := cmd.CombinedOutput()
 	if err != nil && (file != "none" || !strings.Contains(string(out), `\x05`)) {

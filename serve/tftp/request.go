@@ -102,6 +102,16 @@ func (t *transfer) requestAgain(p packet, now time.Time) {
 		t.superseded.Store(true)
 		t.cancel()
 	}
+	if t.finished.Load() {
+		t.startLater(now) // the transfer ended meanwhile and has not seen this
+	}
+}
+
+// startLater starts the later request, once, whoever comes first.
+func (t *transfer) startLater(now time.Time) {
+	if again := t.again.Swap(nil); again != nil {
+		t.engine.request(again.packet, now)
+	}
 }
 
 // forgetCopy drops a later request that the client's next acknowledgement shows to be a copy.

@@ -75,7 +75,7 @@ func sockaddr(a netip.AddrPort, iface int, in6 bool) rawName {
 }
 
 func newSender(fd int, v *vectors, to rawName) *udpSender {
-	v.name = to.raw
+	v.name, v.control = to.raw, [64]byte{} // the buffer was another transfer's before
 	return &udpSender{fd: fd, vec: v, v6: to.v6, nameLen: to.length}
 }
 

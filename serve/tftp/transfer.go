@@ -23,6 +23,7 @@ type transfer struct {
 	again      atomic.Pointer[later]
 	superseded atomic.Bool
 	stopped    atomic.Bool
+	finished   atomic.Bool  // it is no longer among the running
 	confirmed  atomic.Bool  // the client acknowledged something
 	heard      atomic.Int64 // Unix nanoseconds of the last progress
 
@@ -372,9 +373,8 @@ func (t *transfer) leave(l link) {
 func (t *transfer) finish() {
 	now := time.Now()
 	t.running.remove(t.key(), now)
-	if p := t.again.Load(); p != nil {
-		t.engine.request(p.packet, now)
-	}
+	t.finished.Store(true)
+	t.startLater(now)
 }
 
 func (t *transfer) event(k Kind) Event {
