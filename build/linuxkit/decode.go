@@ -94,11 +94,13 @@ func (d *decoder) object(at where, n *node, known fields, required ...string) {
 		}
 		seen[e.key] = e.pos
 		read, ok := known[e.key]
-		if !ok {
+		switch {
+		case !ok && d.full:
+		case !ok:
 			d.fail(e.pos, at, "unknown key %.80q%s", e.key, didYouMean(e.key, known.names()))
-			continue
+		default:
+			read(d, at.sub(e.key), e)
 		}
-		read(d, at.sub(e.key), e)
 	}
 	for _, key := range required {
 		if _, ok := seen[key]; !ok {

@@ -254,7 +254,7 @@ func TestSection1_7Apk(t *testing.T) {
 	source := images{
 		library + "a:latest": with("AAAA"), library + "b:latest": with("BBBB"), library + "none:latest": image(t, v1.Config{}),
 		library + "deleted:latest": image(t, v1.Config{}, []Entry{{Name: apkDatabase, Data: []byte("old")}}, []Entry{{Name: "lib/apk/.wh.db"}}),
-		library + "big:latest":     image(t, v1.Config{}, []Entry{{Name: apkDatabase, Size: maxApkDatabase + 1, Open: zeroFile}}),
+		library + "big:latest":     imageOf(t, must(NewLayer(Epoch, Entry{Name: apkDatabase, Size: maxApkDatabase + 1, Open: zeroFile}))),
 	}
 	tests := []struct{ init, want string }{
 		{"[a, none, b]", "AAAA\n\nBBBB\n\n"},

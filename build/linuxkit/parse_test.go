@@ -211,6 +211,15 @@ func TestSection1_2Errors(t *testing.T) {
 		{"tag", "init: !!binary YQ==", `YAML tag !!binary is not supported here`},
 		{"merge key", "kernel:\n  <<: a", `<< wants an object or a list of objects, got a string`},
 		{"depth", "init: " + strings.Repeat("[", 1000), `YAML nested too deeply`},
+		{"depth by indentation", func() string {
+			var b strings.Builder
+			for i := range 1400 {
+				b.WriteString(strings.Repeat(" ", i) + "a:\n")
+			}
+			return b.String()
+		}(), `too large or nested too deeply`},
+		{"depth on a line", strings.Repeat("- ", 10000) + "a", `nested too deeply`},
+		{"billion laughs", "init: &a [" + strings.Repeat("x,", 5000) + "]\nonboot:\n" + strings.Repeat("  - {name: a, image: x, command: *a}\n", 400), `the document is too large once its aliases are resolved`},
 		{"size", strings.Repeat("#", maxDocument+1), `hook.yaml: 1048577 bytes: a LinuxKit file has at most 1048576`},
 		{"tokens", "init:\n" + strings.Repeat("- a\n", maxTokens), `too many YAML tokens`},
 	}
@@ -277,6 +286,9 @@ services:
 		}},
 		{"booleans of YAML 1.1", "onboot: [{name: a, image: x, readonly: yes, noNewPrivileges: off}]", func(c *Config) bool {
 			return c.Onboot[0].Readonly.Value && !c.Onboot[0].NoNewPrivileges.Value && c.Onboot[0].NoNewPrivileges.Set
+		}},
+		{"long folded scalar", "files:\n  - path: a\n    contents: >\n" + strings.Repeat("      x\n\n", 500), func(c *Config) bool {
+			return len(c.Files[0].Contents.Value) == 1000
 		}},
 		{"block scalars", "files:\n  - path: a\n    contents: |\n      x\n\n      $y\n  - path: b\n    contents: >-\n      x\n      y\n", func(c *Config) bool {
 			return c.Files[0].Contents.Value == "x\n\n$y\n" && c.Files[1].Contents.Value == "x y"

@@ -39,10 +39,11 @@ func ruleFields(r *specs.LinuxDeviceCgroup) fields {
 
 func memoryFields(m *specs.LinuxMemory) fields {
 	return fields{
-		"limit":             put(&m.Limit, pointer(readInt64)),
-		"reservation":       put(&m.Reservation, pointer(readInt64)),
-		"swap":              put(&m.Swap, pointer(readInt64)),
-		"kernel":            put(&m.Kernel, pointer(readInt64)), //nolint:staticcheck // a key of the format
+		"limit":       put(&m.Limit, pointer(readInt64)),
+		"reservation": put(&m.Reservation, pointer(readInt64)),
+		"swap":        put(&m.Swap, pointer(readInt64)),
+		//lint:ignore SA1019 a key of the format, whatever cgroup v2 makes of it
+		"kernel":            put(&m.Kernel, pointer(readInt64)),
 		"kernelTCP":         put(&m.KernelTCP, pointer(readInt64)),
 		"swappiness":        put(&m.Swappiness, pointer(readUint64)),
 		"disableOOMKiller":  put(&m.DisableOOMKiller, pointer(readBool)),
