@@ -15,7 +15,7 @@ import (
 
 // Request is what a FileSystem decides by.
 type Request struct {
-	Client    netip.AddrPort // IPv4 never in its mapped form
+	Client    netip.AddrPort // IPv4 never in its mapped form; no zone, see Interface
 	Local     netip.Addr     // address that the request was sent to; zero if the socket does not tell
 	Interface int            // index of the interface it came in on; 0 if the socket does not tell
 	Name      string         // cleaned: slash-separated, relative, never leaves its root, "" for the root itself

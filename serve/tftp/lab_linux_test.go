@@ -40,6 +40,7 @@ func newLab(t *testing.T, mtu int) *lab {
 		"-n " + l.serverNS + " addr add 10.91.0.1/24 dev hks0", "-n " + l.serverNS + " addr add 10.91.0.7/24 dev hks0",
 		"-n " + l.serverNS + " addr add fd91::1/64 dev hks0 nodad", "-n " + l.serverNS + " addr add fd91::7/64 dev hks0 nodad",
 		"-n " + l.peerNS + " addr add 10.91.0.2/24 dev hks1", "-n " + l.peerNS + " addr add fd91::2/64 dev hks1 nodad",
+		"-n " + l.serverNS + " addr add fe80::91:1/64 dev hks0 nodad",
 		"-n " + l.serverNS + " link set hks0 up", "-n " + l.peerNS + " link set hks1 up",
 		"-n " + l.serverNS + " link set lo up", "-n " + l.peerNS + " link set lo up",
 	} {
@@ -93,7 +94,11 @@ func TestRealClients(t *testing.T) {
 	for _, way := range []string{"multi", "single", "shared"} {
 		stop := l.startServer(t, way, dir)
 		for _, c := range realClients {
-			for _, host := range []string{"10.91.0.1", "10.91.0.7", "fd91::1", "fd91::7"} {
+			hosts := []string{"10.91.0.1", "10.91.0.7", "fd91::1", "fd91::7"}
+			if c.binary == "curl" {
+				hosts = append(hosts, "fe80::91:1%25hks1")
+			}
+			for _, host := range hosts {
 				t.Run(way+" "+c.name+" "+host, func(t *testing.T) {
 					if _, err := exec.LookPath(c.binary); err != nil {
 						t.Skip(c.binary, "is not installed")

@@ -100,13 +100,16 @@ func (l *plain) dial(e *engine, o origin, b *buffer) (link, error) {
 
 func (l *plain) close() {}
 
+// addrPort is the address of a packet in the one form that transfers are found by: IPv4 not mapped, no zone (the
+// interface is known by its index).
 func addrPort(a net.Addr) netip.AddrPort {
+	var p netip.AddrPort
 	if u, ok := a.(*net.UDPAddr); ok {
-		p := u.AddrPort()
-		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+		p = u.AddrPort()
+	} else {
+		p, _ = netip.ParseAddrPort(a.String())
 	}
-	p, _ := netip.ParseAddrPort(a.String())
-	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	return netip.AddrPortFrom(p.Addr().Unmap().WithZone(""), p.Port())
 }
 
 // plainSender builds and sends one packet at a time.

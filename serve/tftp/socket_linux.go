@@ -120,7 +120,11 @@ func (s *socket) giveBack(l *udpListener) error {
 		if from == s.peerAddr() {
 			continue // the client's own: a copy of its request, repeated if it matters
 		}
-		p := packet{origin{client: from, local: s.localAddr()}, append([]byte(nil), s.buf.in[:n]...)}
+		o := origin{client: from, local: s.localAddr()}
+		if from.Addr().Is6() {
+			o.iface = int(s.vec.from.Scope_id) // set for link-local addresses, which need it
+		}
+		p := packet{o, append([]byte(nil), s.buf.in[:n]...)}
 		s.engine.handle(p, time.Now())
 	}
 	return nil
