@@ -39,7 +39,8 @@ const futureTolerance = 24 * time.Hour
 
 // parseRelease reads the signed text of an InRelease.
 func parseRelease(text []byte) (*Release, error) {
-	stanzas, err := parseControl(text)
+	fields, sums := splitRelease(text)
+	stanzas, err := parseControl(fields)
 	if err != nil {
 		return nil, err
 	}
@@ -58,13 +59,32 @@ func parseRelease(text []byte) (*Release, error) {
 	}
 	r.allArch = slices.Contains(strings.Fields(f["architectures"]), "all") &&
 		!slices.Contains(strings.Fields(f["no-support-for-architecture-all"]), "Packages")
-	r.files, err = parseFileList(f["sha256"])
+	r.files, err = parseFileList(sums)
 	return r, err
 }
 
-func parseFileList(field string) (map[string]indexFile, error) {
+// splitRelease parts the lines of the SHA256 field from the short fields. The
+// lists of files are 1500 lines long, which the control parser, made for short
+// fields, joins one by one; the lists by other hashes are left out.
+func splitRelease(text []byte) (fields []byte, sums []string) {
+	field := ""
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") {
+			if field == "sha256" {
+				sums = append(sums, line)
+			}
+			continue
+		}
+		name, _, _ := strings.Cut(line, ":")
+		field = strings.ToLower(name)
+		fields = append(fields, line...)
+	}
+	return fields, sums
+}
+
+func parseFileList(lines []string) (map[string]indexFile, error) {
 	files := map[string]indexFile{}
-	for line := range strings.Lines(field) {
+	for _, line := range lines {
 		f := strings.Fields(line)
 		if len(f) == 0 {
 			continue
