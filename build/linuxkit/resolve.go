@@ -93,18 +93,18 @@ type ResolvedVolume struct {
 // problems of all images.
 func Resolve(ctx context.Context, cfg *Config, images Resolver, opts Options) (*Resolved, error) {
 	r := &Resolved{Config: cfg, opts: opts}
-	l := &lookup{ctx: ctx, images: images, found: map[string]v1.Image{}, missing: map[string]bool{}}
+	l := &lookup{images: images, found: map[string]v1.Image{}, missing: map[string]bool{}}
 	for i, image := range cfg.Init {
-		r.Init = append(r.Init, l.image(where{item: fmt.Sprintf("init[%d]", i)}, image.Ref, image.Pos))
+		r.Init = append(r.Init, l.image(ctx, where{item: fmt.Sprintf("init[%d]", i)}, image.Ref, image.Pos))
 	}
 	for _, v := range cfg.Volumes {
-		r.Volumes = append(r.Volumes, l.volume(v))
+		r.Volumes = append(r.Volumes, l.volume(ctx, v))
 	}
 	names := cfg.names()
 	for _, c := range cfg.Containers() {
 		rc := &ResolvedContainer{Container: c, Ref: ReferenceExpand(c.Image.Value)}
 		r.Containers = append(r.Containers, rc)
-		rc.Image = l.image(where{item: c.String()}, c.Image.Value, c.Image.Pos)
+		rc.Image = l.image(ctx, where{item: c.String()}, c.Image.Value, c.Image.Pos)
 		if rc.Image == nil {
 			continue
 		}
@@ -147,19 +147,18 @@ func (rc *ResolvedContainer) merge(names names, opts Options) error {
 // lookup asks for each image once.
 type lookup struct {
 	problems
-	ctx     context.Context //nolint:containedctx // lives for one call of Resolve
 	images  Resolver
 	found   map[string]v1.Image
 	missing map[string]bool
 }
 
 // image returns the image, or nil after a problem.
-func (l *lookup) image(at where, ref string, pos Pos) v1.Image {
+func (l *lookup) image(ctx context.Context, at where, ref string, pos Pos) v1.Image {
 	expanded := ReferenceExpand(ref)
-	if img, ok := l.found[expanded]; ok || l.missing[expanded] || l.ctx.Err() != nil {
+	if img, ok := l.found[expanded]; ok || l.missing[expanded] || ctx.Err() != nil {
 		return img
 	}
-	img, err := l.fetch(expanded)
+	img, err := l.fetch(ctx, expanded)
 	if err != nil {
 		l.missing[expanded] = true
 		l.add(&Error{Pos: pos, Where: at.String(), Message: fmt.Sprintf("image %.200s: %v", expanded, err), Err: err})
@@ -169,21 +168,21 @@ func (l *lookup) image(at where, ref string, pos Pos) v1.Image {
 	return img
 }
 
-func (l *lookup) fetch(ref string) (v1.Image, error) {
+func (l *lookup) fetch(ctx context.Context, ref string) (v1.Image, error) {
 	if ref == "" {
 		return nil, errors.New("the reference is empty")
 	}
 	if name := variable.FindString(ref); name != "" {
 		return nil, fmt.Errorf("%s is not set; give it a value with --set", name)
 	}
-	img, err := l.images.Image(l.ctx, ref)
+	img, err := l.images.Image(ctx, ref)
 	if err == nil && img == nil {
 		err = errors.New("not found")
 	}
 	return img, err
 }
 
-func (l *lookup) volume(v *Volume) *ResolvedVolume {
+func (l *lookup) volume(ctx context.Context, v *Volume) *ResolvedVolume {
 	rv := &ResolvedVolume{Volume: v, Ref: ReferenceExpand(v.Image.Value)}
 	if rv.Ref == "" {
 		return rv
@@ -191,11 +190,11 @@ func (l *lookup) volume(v *Volume) *ResolvedVolume {
 	at := where{item: v.String()}
 	source, ok := l.images.(IndexResolver)
 	if v.Format.Value != "oci" || !ok {
-		rv.Image = l.image(at, v.Image.Value, v.Image.Pos)
+		rv.Image = l.image(ctx, at, v.Image.Value, v.Image.Pos)
 		return rv
 	}
 	var err error
-	if rv.Index, err = source.Index(l.ctx, rv.Ref); err == nil && rv.Index == nil {
+	if rv.Index, err = source.Index(ctx, rv.Ref); err == nil && rv.Index == nil {
 		err = errors.New("not found")
 	}
 	if err != nil {
