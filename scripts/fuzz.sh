@@ -8,7 +8,7 @@ count=0
 while IFS=: read -r file target; do
 	count=$((count + 1))
 	echo "fuzz: ./$(dirname "$file") $target $time"
-	go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "./$(dirname "$file")" </dev/null
+	go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" -fuzzminimizetime 1x "./$(dirname "$file")" </dev/null
 done < <(find . -name '*_test.go' -not -path './out/*' -printf '%P\n' | LC_ALL=C sort |
 	xargs grep -HoE '^func Fuzz[A-Za-z0-9_]+' | sed 's/func //')
 echo "fuzz: $count targets, $time each"
