@@ -30,7 +30,7 @@ build: guest
 # bytes: no path, no build id, no commit.
 guest:
 	@scripts/need-go.sh
-	for arch in amd64 arm64; do \
+	@for arch in amd64 arm64; do \
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags='-s -w -buildid=' \
 	    -o guest/embedded/guest-linux-$$arch ./guest; \
 	done

@@ -123,10 +123,10 @@ func ruleOf(from string) string {
 func mayImport(key, to string) bool {
 	return slices.ContainsFunc(below[key], func(allowed string) bool {
 		parent, isBelow := strings.CutSuffix(allowed, "/*")
-		switch {
-		case allowed == "*", allowed == to:
+		switch allowed {
+		case "*", to:
 			return true
-		case allowed == "self":
+		case "self":
 			return inside(to, key)
 		}
 		return isBelow && inside(to, parent) && to != parent
