@@ -1,5 +1,12 @@
 // Package initramfs writes a rootfs.Tree as what the Linux kernel unpacks:
-// newc cpio segments, each compressed on its own, one after the other.
+// newc cpio archives, each compressed on its own, one after the other
+// (Documentation/driver-api/early-userspace/buffer-format.rst). Read takes
+// such a file apart again, by the kernel's rules.
+//
+// In: segments, each a tree and a way to compress it. Out: one file, and per
+// segment its place, sizes and hash. The bytes depend on nothing but the
+// segments: not on the number of processors, the user, the clock or the
+// folder for temporary files.
 //
 // Open segment.go first, then cpio.go.
 package initramfs

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -144,6 +145,15 @@ func (t *Tree) Lookup(path string) *Inode {
 		return t.inodes[i]
 	}
 	return nil
+}
+
+// HasChildren reports whether anything is below the directory at path.
+func (t *Tree) HasChildren(path string) bool {
+	if path == "." {
+		return len(t.paths) > 0
+	}
+	i, _ := slices.BinarySearch(t.paths, path+"/")
+	return i < len(t.paths) && strings.HasPrefix(t.paths[i], path+"/")
 }
 
 // Walk calls fn for every path in the order of Paths, the root left out, and

@@ -1,0 +1,134 @@
+package initramfs
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/klauspost/pgzip"
+)
+
+// Compression names how a segment is compressed. "" is Zstd.
+type Compression string
+
+const (
+	Zstd Compression = "zstd" // levels 1 to 22, 3 if none is given
+	Gzip Compression = "gzip" // levels 1 to 9, 6 if none is given
+	None Compression = "none" // a plain cpio archive
+)
+
+// ParseCompression returns the compression of that name.
+func ParseCompression(name string) (Compression, error) {
+	switch c := Compression(name); c {
+	case Zstd, Gzip, None:
+		return c, nil
+	}
+	return "", fmt.Errorf("compression %q is not known; use zstd, gzip or none", name)
+}
+
+// maxLevel is the highest level of each compression.
+var maxLevel = map[Compression]int{Zstd: 22, Gzip: 9, None: 0}
+
+// check refuses a compression or a level that does not exist.
+func (c Compression) check(level int) error {
+	c, err := ParseCompression(string(cmp.Or(c, Zstd)))
+	if err == nil && (level < 0 || level > maxLevel[c]) {
+		err = fmt.Errorf("compression level %d is not one of %s, which has 0 (its default) to %d", level, c, maxLevel[c])
+	}
+	return err
+}
+
+// encoder is how one segment is compressed.
+type encoder struct {
+	open   func(w io.Writer) (io.WriteCloser, error)
+	memory int64 // roughly what it takes while it runs
+}
+
+// encoder returns the encoder of a level that check has passed.
+func (c Compression) encoder(level int) encoder {
+	switch c {
+	case None:
+		return encoder{func(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil }, 1 << 20}
+	case Gzip:
+		return gzipEncoder(level, runtime.GOMAXPROCS(0))
+	}
+	return zstdEncoder(level, runtime.GOMAXPROCS(0))
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// gzipEncoder compresses blocks of a fixed size in parallel into one gzip
+// member; how many run at once does not show in the bytes. The header has
+// neither name nor time.
+func gzipEncoder(level, procs int) encoder {
+	const block = 1 << 20
+	if level == 0 {
+		level = pgzip.DefaultCompression
+	}
+	open := func(w io.Writer) (io.WriteCloser, error) {
+		z, err := pgzip.NewWriterLevel(w, level)
+		if err != nil {
+			return nil, err
+		}
+		return z, z.SetConcurrency(block, procs)
+	}
+	return encoder{open, int64(procs) * 4 * block}
+}
+
+// zstdLevel is what a level of the zstd tool means here.
+type zstdLevel struct {
+	upTo   int // levels
+	speed  zstd.EncoderLevel
+	window int
+	jobs   bool // cut the input into jobs that run in parallel
+}
+
+// zstdLevels is chosen by measurement (BenchmarkZstdLevels). The kernel takes
+// windows up to 128 MiB, which it allocates while it unpacks. The four speeds
+// of the encoder gain little beyond 8 MiB, but for the best one, which finds
+// what Docker's programs have in common only if it sees more than one of them:
+// 64 MiB make the result a fifth smaller. There the jobs, of four windows
+// each, would take gigabytes, so these levels run on one processor.
+var zstdLevels = []zstdLevel{
+	{2, zstd.SpeedFastest, 4 << 20, true},
+	{5, zstd.SpeedDefault, 4 << 20, true},
+	{9, zstd.SpeedBetterCompression, 8 << 20, true},
+	{19, zstd.SpeedBestCompression, 8 << 20, true},
+	{20, zstd.SpeedBestCompression, 32 << 20, false},
+	{21, zstd.SpeedBestCompression, 64 << 20, false},
+	{22, zstd.SpeedBestCompression, 128 << 20, false},
+}
+
+// zstdEncoder writes one frame per segment, as the kernel wants it, with the
+// checksum that it verifies. Jobs have a fixed size and at least two run at
+// once, for the encoder makes other bytes if it may run only one.
+func zstdEncoder(level, procs int) encoder {
+	const defaultLevel, jobMemory = 3, 96 << 20
+	if level == 0 {
+		level = defaultLevel
+	}
+	i := 0
+	for level > zstdLevels[i].upTo {
+		i++
+	}
+	l := zstdLevels[i]
+	job := 4 * l.window // as the encoder cuts them
+	workers, memory := 2, int64(4*l.window)
+	if l.jobs {
+		workers = max(2, min(procs, jobMemory/job))
+		memory = int64(workers) * int64(job) * 5 / 2
+	}
+	open := func(w io.Writer) (io.WriteCloser, error) {
+		return zstd.NewWriter(w,
+			zstd.WithEncoderLevel(l.speed), // before the window, which it sets too
+			zstd.WithWindowSize(l.window),
+			zstd.WithConcurrentBlocks(l.jobs),
+			zstd.WithEncoderConcurrency(workers),
+			zstd.WithEncoderCRC(true))
+	}
+	return encoder{open, memory}
+}

@@ -1,0 +1,252 @@
+package initramfs
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"hooksmith/build/rootfs"
+)
+
+// Segment is one archive of an initramfs.
+//
+// The kernel unpacks segments in order, each over what is there, and its rules
+// for that are blunter than those of rootfs.Merge: it writes through hard
+// links and does not remove a directory that is not empty. Write refuses
+// segments that would come out other than their trees say; segments that
+// rootfs.Tree.Keep cuts from one tree never do.
+type Segment struct {
+	Name        string // in errors and Info
+	Tree        *rootfs.Tree
+	Compression Compression
+	Level       int       // of the compression, 0 for its default
+	Epoch       time.Time // if not zero, later modification times become this one
+}
+
+// Options are for Write; the zero value works.
+type Options struct {
+	// TempDir is the folder for temporary files, "" for the system's. They
+	// take as much space as the result and are gone when Write returns.
+	TempDir string
+	// Progress, if not nil, is called with the number of unpacked bytes
+	// written since its last call, by several goroutines at once. The sum
+	// over a whole Write is UnpackedSize.
+	Progress func(n int64)
+}
+
+// Info describes a segment as it was written.
+type Info struct {
+	Name     string
+	Offset   int64  // in the file
+	Size     int64  // bytes in the file, padding after it not counted
+	Unpacked int64  // bytes of its archive
+	Entries  int    // files, directories and so on; of a hard link every name
+	SHA256   string // hex, of the Size bytes at Offset
+}
+
+// align is where a segment may begin. Plain cpio must begin at a multiple of
+// four, or the kernel drops it and all after it; compressed ones may begin
+// anywhere. The file ends at such a multiple too, so that another file can
+// follow it.
+const align = 4
+
+// Write writes the segments as one initramfs and returns where they are.
+//
+//  1. All segments are checked against the kernel's rules.
+//  2. Each is compressed into a temporary file, in parallel as far as
+//     processors and memory go.
+//  3. The files are joined in order, zero bytes between them up to a multiple
+//     of four.
+//
+// An error names the segment and the path. When Write returns, whether done,
+// failed or cancelled, no temporary file is left.
+func Write(ctx context.Context, w io.Writer, segments []Segment, opt Options) (infos []Info, err error) {
+	plans, err := planAll(segments)
+	if err != nil {
+		return nil, err
+	}
+	parts := make([]part, len(plans))
+	defer func() {
+		for _, p := range parts {
+			err = errors.Join(err, p.remove())
+		}
+	}()
+	if err := compressAll(ctx, plans, parts, opt); err != nil {
+		return nil, err
+	}
+	return join(ctx, w, parts)
+}
+
+// UnpackedSize returns the bytes of all archives together that Write would
+// make of the segments, for a progress bar.
+func UnpackedSize(segments []Segment) (int64, error) {
+	plans, err := planAll(segments)
+	var sum int64
+	for _, p := range plans {
+		sum += p.size
+	}
+	return sum, err
+}
+
+// part is a compressed segment in a temporary file.
+type part struct {
+	file *os.File
+	info Info
+}
+
+func newPart(dir string) (part, error) {
+	f, err := os.CreateTemp(dir, "initramfs-*.segment")
+	if err != nil {
+		return part{}, fmt.Errorf("making a temporary file: %w", err)
+	}
+	return part{file: f}, nil
+}
+
+func (p part) remove() error {
+	if p.file == nil {
+		return nil
+	}
+	return errors.Join(p.file.Close(), os.Remove(p.file.Name()))
+}
+
+// compressAll fills parts, parts[i] from plans[i]. Encoders that together
+// would take more than memoryLimit wait for each other, which costs little:
+// each alone keeps the processors busy.
+func compressAll(ctx context.Context, plans []plan, parts []part, opt Options) error {
+	const memoryLimit = 256 << 20
+	memory := semaphore.NewWeighted(memoryLimit)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range plans {
+		g.Go(func() (err error) {
+			enc := p.seg.Compression.encoder(p.seg.Level)
+			need := min(enc.memory, memoryLimit)
+			if err := memory.Acquire(ctx, need); err != nil {
+				return err
+			}
+			defer memory.Release(need)
+			if parts[i], err = newPart(opt.TempDir); err != nil {
+				return err
+			}
+			parts[i].info, err = compress(ctx, parts[i].file, p, enc, opt.Progress)
+			if err != nil {
+				return fmt.Errorf("segment %q: %w", p.seg.Name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// compress writes one segment. The encoder is always closed, which ends its
+// goroutines; after a failure it compresses into nothing.
+func compress(ctx context.Context, file io.Writer, p plan, enc encoder, progress func(int64)) (Info, error) {
+	out := &sink{w: file, hash: sha256.New()}
+	z, err := enc.open(out)
+	if err != nil {
+		return Info{}, err
+	}
+	in := &counter{w: bufio.NewWriterSize(z, copyBuffer), out: out, progress: progress}
+	err = p.write(ctx, in)
+	if err == nil {
+		err = in.flush()
+	}
+	out.stop(err)
+	if err := errors.Join(z.Close(), out.err); err != nil {
+		return Info{}, err
+	}
+	return Info{
+		Name:     p.seg.Name,
+		Size:     out.n,
+		Unpacked: in.n,
+		Entries:  p.entries,
+		SHA256:   hex.EncodeToString(out.hash.Sum(nil)),
+	}, nil
+}
+
+// sink takes what an encoder writes, counts and hashes it. An error is kept
+// and not given to the encoder, some of which leave goroutines behind when a
+// write fails; what follows is dropped.
+type sink struct {
+	w    io.Writer
+	hash hash.Hash
+	n    int64
+	mu   sync.Mutex
+	err  error
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	if s.failed() != nil {
+		return len(p), nil
+	}
+	n, err := s.w.Write(p)
+	s.hash.Write(p[:n])
+	s.n += int64(n)
+	s.stop(err)
+	return len(p), nil
+}
+
+// stop keeps the first error.
+func (s *sink) stop(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+func (s *sink) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// join writes the parts one after the other, aligned.
+func join(ctx context.Context, w io.Writer, parts []part) ([]Info, error) {
+	var infos []Info
+	var offset int64
+	buf := make([]byte, copyBuffer)
+	for _, p := range parts {
+		p.info.Offset = offset
+		if err := copyPart(ctx, w, p, buf); err != nil {
+			return nil, fmt.Errorf("writing segment %q: %w", p.info.Name, err)
+		}
+		offset += p.info.Size
+		pad := -offset & (align - 1)
+		if _, err := w.Write(zeros[:pad]); err != nil {
+			return nil, fmt.Errorf("writing after segment %q: %w", p.info.Name, err)
+		}
+		offset += pad
+		infos = append(infos, p.info)
+	}
+	return infos, nil
+}
+
+func copyPart(ctx context.Context, w io.Writer, p part, buf []byte) error {
+	for done := int64(0); done < p.info.Size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		some := buf[:min(int64(len(buf)), p.info.Size-done)]
+		if n, err := p.file.ReadAt(some, done); n < len(some) {
+			return fmt.Errorf("reading it back: %w", err)
+		}
+		if _, err := w.Write(some); err != nil {
+			return err
+		}
+		done += int64(len(some))
+	}
+	return nil
+}
