@@ -15,7 +15,7 @@ import (
 // lab is a server and a client namespace on one veth pair.
 type lab struct {
 	serverNS, peerNS string
-	peakRSS          int64  // kB, of the server that was stopped last
+	peakRSS          int    // kB, of the server that was stopped last
 	listen, ask      string // where the server listens and where the client asks
 }
 

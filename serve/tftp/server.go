@@ -121,12 +121,13 @@ func (s *Server) Serve(ctx context.Context, conn net.PacketConn) error {
 	defer e.listener.close()
 
 	// 2. Requests, until the context or the socket ends.
-	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })
+	woken := make(chan struct{})
+	context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)); close(woken) })
 	err = e.receive(ctx)
 
 	// 3. No transfer outlives this call, and the socket is left usable.
 	cancel()
-	stop()
+	<-woken
 	e.running.stopAll()
 	e.group.Wait()
 	conn.SetReadDeadline(time.Time{})
