@@ -35,6 +35,8 @@ drop:
   - usr/share/ca-certificates/**
   - usr/bin/gone
   - usr/lib/*/lib*.so.1
+  - usr/lib/*/sub/**
+  - usr/share/ca-certificates/mozilla/A.crt
 env: [PATH=/bin]
 entrypoint: [/usr/bin/hookguest]
 cmd: [docker]
@@ -52,7 +54,8 @@ func testPackages(t *testing.T) (lookup func(string) (*Package, error), open fun
 			entry{name: "./usr/share/ca-certificates/mozilla/B.crt", body: "B"}, entry{name: "./usr/share/ca-certificates/mozilla/A.crt", body: "A\n\n"},
 			entry{name: "./usr/share/ca-certificates/README", body: "no"}, entry{name: "./usr/share/doc/ca-certificates/copyright", body: "free"}),
 		"iptables": debOf(t, "iptables", "1", "amd64", entry{name: "./usr/sbin/xtables-nft-multi", body: "x"},
-			entry{name: "./usr/lib/x86_64-linux-gnu/libfoo.so.1", body: "x"}, entry{name: "./usr/lib/x86_64-linux-gnu/libfoo.so.2", body: "x"}),
+			entry{name: "./usr/lib/x86_64-linux-gnu/libfoo.so.1", body: "x"}, entry{name: "./usr/lib/x86_64-linux-gnu/libfoo.so.2", body: "x"},
+			entry{name: "./usr/lib/x86_64-linux-gnu/sub/"}, entry{name: "./usr/lib/x86_64-linux-gnu/sub/x"}, entry{name: "./usr/lib/x86_64-linux-gnu/sub/y/z"}),
 		"busybox-static": debOf(t, "busybox-static", "1", "amd64", entry{name: "./usr/bin/busybox", body: "b"}),
 		"docker.io":      debOf(t, "docker.io", "1", "amd64", entry{name: "./usr/sbin/dockerd", body: "d"}),
 	}
@@ -118,7 +121,8 @@ func TestImage(t *testing.T) {
 		"0777 0:0 lib -> usr/lib", "0777 0:0 lib64 -> usr/lib64", "0755 0:0 proc/", "0700 0:0 root/", "0755 0:0 run/", "0777 0:0 sbin -> usr/sbin",
 		"0755 0:0 sys/", "1777 0:0 tmp/", "0755 0:0 usr/", "0755 0:0 usr/bin/", "0644 0:0 usr/bin/.wh.gone = ", "0777 0:0 usr/bin/[ -> busybox",
 		"0777 0:0 usr/bin/sh -> busybox", "0777 0:0 usr/bin/tool -> ../x", "0755 0:0 usr/lib/",
-		"0644 0:0 usr/lib/x86_64-linux-gnu/.wh.libfoo.so.1 = ", "0777 0:0 usr/lib/x86_64-linux-gnu/x.so -> y.so", "0755 0:0 usr/lib64/",
+		"0644 0:0 usr/lib/x86_64-linux-gnu/.wh.libfoo.so.1 = ", "0644 0:0 usr/lib/x86_64-linux-gnu/.wh.sub = ",
+		"0777 0:0 usr/lib/x86_64-linux-gnu/x.so -> y.so", "0755 0:0 usr/lib64/",
 		"0755 0:0 usr/sbin/", "0777 0:0 usr/sbin/ip6tables -> xtables-nft-multi", "0777 0:0 usr/sbin/ip6tables-restore -> xtables-nft-multi",
 		"0777 0:0 usr/sbin/ip6tables-save -> xtables-nft-multi", "0777 0:0 usr/sbin/iptables -> xtables-nft-multi",
 		"0777 0:0 usr/sbin/iptables-restore -> xtables-nft-multi", "0777 0:0 usr/sbin/iptables-save -> xtables-nft-multi",
@@ -220,12 +224,22 @@ func TestPlanErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	lookup, open := testPackages(t)
-	_, err = d.Plan("arm64", lookup, testGuest)
+	anyArch := func(name string) (*Package, error) {
+		p, err := lookup(name)
+		if err == nil {
+			p.Architecture = "all"
+		}
+		return p, err
+	}
+	_, err = d.Plan("arm64", anyArch, testGuest)
 	wantError(t, err, "image hook-test", "no package only-arm")
 	_, err = d.Plan("amd64", lookup, fstest.MapFS{})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing program: %v", err)
 	}
+	other := func(name string) (*Package, error) { return packageOf(name, "1", "arm64", []byte("x")), nil }
+	_, err = d.Plan("amd64", other, testGuest)
+	wantError(t, err, "image hook-test for amd64: package ca-certificates:arm64=1 is for another architecture")
 	_, err = d.Plan("mips", lookup, testGuest)
 	wantError(t, err, `architecture "mips" is not one of amd64, arm64`)
 

@@ -1,7 +1,6 @@
 package debian
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,13 +16,9 @@ import (
 	"pault.ag/go/debian/version"
 )
 
-const (
-	// maxIndex bounds a compressed Packages file, and an unpacked one whose
-	// size the release file does not tell; trixie's main is 57 MB.
-	maxIndex = 512 << 20
-	// maxStanza bounds one stanza; the largest of trixie is 76 KB.
-	maxStanza = 1 << 20
-)
+// maxIndex bounds a compressed Packages file, and an unpacked one whose size
+// the release file does not tell; trixie's main is 57 MB.
+const maxIndex = 512 << 20
 
 // Index is the part of a repository that was asked for, for one architecture.
 type Index struct {
@@ -42,15 +37,13 @@ func (r *Repository) Index(ctx context.Context, arch string, names ...string) (*
 		return nil, fmt.Errorf("architecture %q is not a Debian architecture such as amd64", arch)
 	}
 	want := newNameSet(names)
-	var jobs []indexJob
-	for _, s := range r.suites {
-		for _, c := range r.components {
-			jobs = append(jobs, s.jobs(c, arch)...)
-		}
+	jobs, err := r.jobs(arch)
+	if err != nil {
+		return nil, err
 	}
 	found := make([]scanned, len(jobs))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
+	g.SetLimit(4) // a few connections, and as many xz dictionaries of 8 MB
 	for i, j := range jobs {
 		g.Go(func() error {
 			var err error
@@ -64,6 +57,21 @@ func (r *Repository) Index(ctx context.Context, arch string, names ...string) (*
 		return nil, err
 	}
 	return newIndex(arch, r.describe()+" for "+arch, jobs, found)
+}
+
+// jobs returns all files to read, the suite's before its updates'.
+func (r *Repository) jobs(arch string) ([]indexJob, error) {
+	var all []indexJob
+	for _, c := range r.components {
+		before := len(all)
+		for _, s := range r.suites {
+			all = append(all, s.jobs(c, arch)...)
+		}
+		if len(all) == before {
+			return nil, fmt.Errorf("%s has no package index of component %q for %s", r.describe(), c, arch)
+		}
+	}
+	return all, nil
 }
 
 func newIndex(arch, source string, jobs []indexJob, found []scanned) (*Index, error) {
@@ -183,100 +191,4 @@ func decompress(r io.Reader, ext string) (io.Reader, error) {
 		return r, nil
 	}
 	return nil, fmt.Errorf("unknown compression %q", ext)
-}
-
-// nameSet is what an Index is asked to keep.
-type nameSet struct {
-	exact    map[string]bool
-	prefixes []string
-}
-
-func newNameSet(names []string) nameSet {
-	s := nameSet{exact: map[string]bool{}}
-	for _, n := range names {
-		if prefix, ok := strings.CutSuffix(n, "*"); ok {
-			s.prefixes = append(s.prefixes, prefix)
-		} else {
-			s.exact[n] = true
-		}
-	}
-	return s
-}
-
-func (s nameSet) has(name []byte) bool {
-	if s.exact[string(name)] {
-		return true
-	}
-	for _, p := range s.prefixes {
-		if bytes.HasPrefix(name, []byte(p)) {
-			return true
-		}
-	}
-	return false
-}
-
-// scanned is what scanPackages finds.
-type scanned struct {
-	stanzas [][]byte // of the wanted packages
-	names   []byte   // all names, each followed by a newline
-}
-
-// scanPackages runs over a Packages file without parsing it: stanzas end with
-// an empty line and name their package in the first field. Only stanzas of
-// wanted packages are copied; parsing all 70,000 would take seconds.
-func scanPackages(r io.Reader, want nameSet) (scanned, error) {
-	var out scanned
-	take := func(stanza []byte) {
-		name := stanzaName(stanza)
-		if len(name) == 0 {
-			return
-		}
-		out.names = append(append(out.names, name...), '\n')
-		if want.has(name) {
-			out.stanzas = append(out.stanzas, bytes.Clone(stanza))
-		}
-	}
-	buf := make([]byte, 0, 256<<10)
-	for {
-		if len(buf) == cap(buf) {
-			if cap(buf) > maxStanza {
-				return out, fmt.Errorf("a stanza is longer than %d bytes", maxStanza)
-			}
-			buf = slices.Grow(buf, cap(buf))
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		rest := buf
-		for {
-			stanza, after, found := bytes.Cut(rest, []byte("\n\n"))
-			if !found {
-				break
-			}
-			take(stanza)
-			rest = after
-		}
-		buf = buf[:copy(buf[:cap(buf)], rest)]
-		if err == io.EOF {
-			take(buf)
-			return out, nil
-		}
-		if err != nil {
-			return out, err
-		}
-	}
-}
-
-// stanzaName returns the value of the Package field.
-func stanzaName(stanza []byte) []byte {
-	const field = "Package:"
-	stanza = bytes.TrimLeft(stanza, "\n")
-	if !bytes.HasPrefix(stanza, []byte(field)) {
-		i := bytes.Index(stanza, []byte("\n"+field))
-		if i < 0 {
-			return nil
-		}
-		stanza = stanza[i+1:]
-	}
-	line, _, _ := bytes.Cut(stanza[len(field):], []byte("\n"))
-	return bytes.TrimSpace(line)
 }

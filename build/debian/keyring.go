@@ -108,30 +108,38 @@ func (k *Keyring) verify(data []byte, now time.Time) (text []byte, signers []str
 var strongHashes = []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
 
 func (k *Keyring) verifyOne(signed []byte, p *packet.OpaquePacket, now time.Time) (string, error) {
+	parsed, err := p.Parse()
+	sig, ok := parsed.(*packet.Signature)
+	if err != nil || !ok {
+		return "", errors.New("damaged signature")
+	}
+	switch ahead := sig.CreationTime.Sub(now); {
+	case ahead > futureTolerance:
+		return "", fmt.Errorf("signed %s, which is in the future: check the clock of this machine (%s)", day(sig.CreationTime), day(now))
+	case ahead > 0: // the clock is a little slow, not wrong
+		now = sig.CreationTime
+	}
 	var raw bytes.Buffer
 	if err := p.Serialize(&raw); err != nil {
 		return "", err
 	}
 	config := &packet.Config{Time: func() time.Time { return now }}
-	sig, signer, err := openpgp.VerifyDetachedSignatureAndHash(k.keys, bytes.NewReader(signed), &raw, strongHashes, config)
+	_, signer, err := openpgp.VerifyDetachedSignatureAndHash(k.keys, bytes.NewReader(signed), &raw, strongHashes, config)
 	switch {
 	case errors.Is(err, pgperrors.ErrUnknownIssuer):
-		return "", fmt.Errorf("signed by a key that is not among the archive keys%s", issuer(p))
-	case errors.Is(err, pgperrors.ErrSignatureExpired) && sig != nil && sig.CreationTime.After(now):
-		return "", fmt.Errorf("signed %s, which is in the future: check the clock of this machine (%s)", day(sig.CreationTime), day(now))
+		return "", fmt.Errorf("signed by a key that is not among the archive keys%s", issuer(sig))
 	case err != nil:
-		return "", fmt.Errorf("bad signature%s: %w", issuer(p), err)
+		return "", fmt.Errorf("bad signature%s: %w", issuer(sig), err)
 	}
 	return fmt.Sprintf("%X", signer.PrimaryKey.Fingerprint), nil
 }
 
-// issuer names the key of a signature for an error message, if it can be read.
-func issuer(p *packet.OpaquePacket) string {
-	parsed, err := p.Parse()
-	if sig, ok := parsed.(*packet.Signature); err == nil && ok && sig.IssuerKeyId != nil {
-		return fmt.Sprintf(" (key %016X)", *sig.IssuerKeyId)
+// issuer names the key of a signature for an error message.
+func issuer(sig *packet.Signature) string {
+	if sig.IssuerKeyId == nil {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf(" (key %016X)", *sig.IssuerKeyId)
 }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }

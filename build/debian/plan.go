@@ -49,6 +49,9 @@ func (d *Definition) Plan(arch string, lookup func(name string) (*Package, error
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", d.Name, err)
 		}
+		if pkg.Architecture != arch && pkg.Architecture != "all" {
+			return nil, fmt.Errorf("image %s for %s: package %s is for another architecture", d.Name, arch, pkg)
+		}
 		p.Packages = append(p.Packages, pkg)
 	}
 	for _, at := range slices.Sorted(maps.Keys(content.binaries)) {

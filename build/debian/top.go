@@ -58,8 +58,8 @@ func (p *Plan) topFiles(lower []*Layer) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, at := range hidden {
-		if _, replaced := files[at]; !replaced {
+	for at := range hidden {
+		if _, replaced := files[at]; !replaced && !belowAny(at, hidden) {
 			dir, base := path.Split(at)
 			files[at] = File{Path: dir + ".wh." + base}
 		}
@@ -115,15 +115,15 @@ func certificates(l *Layer) (string, error) {
 // hidden returns the paths that the image does without. Patterns without
 // wildcards are taken as they are: hiding what is not there does no harm, and
 // no package needs to be unpacked to know.
-func (p *Plan) hidden(lower []*Layer) ([]string, error) {
-	var out []string
+func (p *Plan) hidden(lower []*Layer) (map[string]bool, error) {
+	out := map[string]bool{}
 	var wild globs
 	if !p.keepsDocumentation() {
-		out = append(out, path.Dir(path.Dir(copyrightFiles))) // all that is left there
+		out[path.Dir(path.Dir(copyrightFiles))] = true // all that is left there
 	}
 	for _, pattern := range p.content.drop {
 		if name, ok := isLiteral(pattern); ok {
-			out = append(out, name)
+			out[name] = true
 		} else {
 			wild = append(wild, pattern)
 		}
@@ -134,7 +134,7 @@ func (p *Plan) hidden(lower []*Layer) ([]string, error) {
 	for _, l := range lower {
 		err := walkLayer(l, func(h *tar.Header, _ io.Reader) error {
 			if name := strings.TrimSuffix(h.Name, "/"); wild.match(name) {
-				out = append(out, name)
+				out[name] = true
 			}
 			return nil
 		})
@@ -143,6 +143,17 @@ func (p *Plan) hidden(lower []*Layer) ([]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// belowAny reports whether a folder above the path is hidden as a whole: to
+// hide something in it would bring the folder back.
+func belowAny(at string, hidden map[string]bool) bool {
+	for dir := path.Dir(at); dir != "."; dir = path.Dir(dir) {
+		if hidden[dir] {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Plan) keepsDocumentation() bool {
