@@ -8,7 +8,8 @@ import (
 )
 
 // Builtin is a driver that is part of the kernel image: what modules.builtin
-// and modules.builtin.modinfo of the kernel's build say about it.
+// and modules.builtin.modinfo of the kernel's build say about it. Up to 6.12 at
+// least that is without the ids of the devices that it drives.
 type Builtin struct {
 	Path     string   `json:"path"` // as the module would be called: "kernel/drivers/nvme/host/nvme.ko"
 	Name     string   `json:"name"`

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/therootcompany/xz"
 	"pault.ag/go/debian/version"
 )
@@ -77,7 +77,8 @@ func newer(t testing.TB, a, b string) bool {
 
 var packagesCache sync.Map
 
-// packages reads one Packages index: name -> fields.
+// packages reads one Packages index, reduced to what the tests ask for: name
+// -> fields.
 func packages(t testing.TB, archive, suite, component, arch string) map[string]map[string]string {
 	t.Helper()
 	rel := fmt.Sprintf("dists/%s/%s/binary-%s/Packages.xz", suite, component, arch)
@@ -88,31 +89,23 @@ func packages(t testing.TB, archive, suite, component, arch string) map[string]m
 	if err != nil {
 		t.Skipf("Debian mirror cannot be reached: %v", err)
 	}
-	r, err := xz.NewReader(bytes.NewReader(b), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	index := map[string]map[string]string{}
-	fields := map[string]string{}
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if line := lines.Text(); line != "" {
-			if key, value, ok := strings.Cut(line, ": "); ok && line[0] != ' ' {
+	for stanza := range strings.SplitSeq(string(b), "\n\n") {
+		fields := map[string]string{}
+		for line := range strings.Lines(stanza) {
+			if key, value, ok := strings.Cut(strings.TrimSpace(line), ": "); ok && line[0] != ' ' {
 				fields[key] = value
 			}
-			continue
 		}
 		index[fields["Package"]] = fields
-		fields = map[string]string{}
 	}
 	packagesCache.Store(archive+rel, index)
 	return index
 }
 
-// recent returns a file of the archive, downloaded at most once in an hour.
+// recent returns the stanzas of an index, downloaded at most once in an hour.
 func recent(t testing.TB, archive, rel string) ([]byte, error) {
-	file := filepath.Join(cacheDir(t), strings.ReplaceAll(archive+"/"+rel, "/", "_"))
+	file := filepath.Join(cacheDir(t), strings.ReplaceAll(strings.TrimSuffix(archive+"/"+rel, ".xz"), "/", "_"))
 	if st, err := os.Stat(file); err == nil && time.Since(st.ModTime()) < time.Hour {
 		return os.ReadFile(file)
 	}
@@ -123,7 +116,31 @@ func recent(t testing.TB, archive, rel string) ([]byte, error) {
 		}
 		return nil, err
 	}
-	return b, os.WriteFile(file, b, 0o644)
+	if b, err = reduce(b); err != nil {
+		return nil, err
+	}
+	return b, renameio.WriteFile(file, b, 0o644)
+}
+
+// reduce keeps the stanzas of kernels and firmware, a thousandth of the index.
+func reduce(packed []byte) ([]byte, error) {
+	r, err := xz.NewReader(bytes.NewReader(packed), 0)
+	if err != nil {
+		return nil, err
+	}
+	all, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	var kept []byte
+	for stanza := range bytes.SplitSeq(all, []byte("\n\n")) {
+		for _, prefix := range []string{"linux-image-", "firmware-", "amd64-microcode", "intel-microcode"} {
+			if bytes.HasPrefix(stanza, []byte("Package: "+prefix)) {
+				kept = append(append(kept, stanza...), "\n\n"...)
+			}
+		}
+	}
+	return kept, nil
 }
 
 func cacheDir(t testing.TB) string {

@@ -20,8 +20,10 @@ type File struct {
 // of the kernel's build, modules.builtin as it is and modules.order cut down.
 //
 // modules.builtin.alias has the aliases of built-in drivers in the form of
-// modules.alias (depmod has these in binary only): with it coldplug and
-// `hooksmith drivers` know that a device needs no module.
+// modules.alias (depmod has these in binary only): who looks for "fs-ext4" or
+// "crypto-sha256" finds that nothing has to be loaded. The device tables of
+// built-in drivers are among them only with kernels whose
+// modules.builtin.modinfo has them; that of 6.12 does not.
 //
 // Not written: modules.symbols, which serves `modprobe symbol:NAME` alone (the
 // kernel asks for modules by name or alias, never by symbol, and depends= has

@@ -5,16 +5,20 @@ import (
 	"context"
 	"io/fs"
 	"os"
+	"slices"
 	"testing"
 )
 
 // TestInfoSearchAgainstSectionTable compares the quick look for .modinfo with
 // the section table: for every module of Debian's kernels if
-// HOOKSMITH_TEST_ALL is set, which takes a minute, else for every eighth.
+// HOOKSMITH_TEST_ALL is set, which takes half a minute, else for every eighth.
 func TestInfoSearchAgainstSectionTable(t *testing.T) {
 	stride := 8
-	if os.Getenv("HOOKSMITH_TEST_ALL") != "" {
+	switch {
+	case os.Getenv("HOOKSMITH_TEST_ALL") != "":
 		stride = 1
+	case raceEnabled:
+		stride = 128
 	}
 	for _, k := range allReal {
 		t.Run(k.name, func(t *testing.T) {
@@ -49,6 +53,28 @@ func compareInfo(t *testing.T, quick, whole *infoReader, dir fs.FS, file, releas
 	}
 	if !bytes.Equal(bytes.Trim(a, "\x00"), bytes.Trim(b, "\x00")) {
 		t.Errorf("%s: the search found\n%q, the section is\n%q", file, a, b)
+	}
+}
+
+// TestReadIndexReal reads the modules of a real kernel, in parallel.
+func TestReadIndexReal(t *testing.T) {
+	dir, release := cloudAMD64.modulesDir(t)
+	x, err := ReadIndex(context.Background(), dir, release, X86_64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(x.Modules) < 1000 || len(x.Order) != len(x.Modules) || len(x.Builtin) < 50 {
+		t.Errorf("%d modules, %d in order, %d built in", len(x.Modules), len(x.Order), len(x.Builtin))
+	}
+	n := newNames(x)
+	net := n.modules["virtio_net"]
+	if net == nil || !slices.Equal(net.Depends, []string{"net_failover"}) || !slices.Equal(net.Aliases, []string{"virtio:d00000001v*"}) ||
+		net.License != "GPL" || !slices.Contains(net.Params, "napi_tx") {
+		t.Errorf("virtio_net: %+v", net)
+	}
+	i := slices.IndexFunc(x.Builtin, func(b Builtin) bool { return b.Name == "ext4" })
+	if i < 0 || !slices.Contains(x.Builtin[i].Aliases, "fs-ext4") {
+		t.Errorf("ext4 is built in, and its aliases are known: %d", i)
 	}
 }
 
