@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -136,20 +137,37 @@ func (b *builder) prepare(ctx context.Context, r *linuxkit.Resolved) error {
 		todo = append(todo, ls...)
 	}
 	slices.SortStableFunc(todo, func(x, y v1.Layer) int { return int(weight(y) - weight(x)) })
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(prepareParallel)
+	downloads, ctx := errgroup.WithContext(ctx)
 	for _, l := range todo {
-		g.Go(func() error {
+		downloads.Go(func() error { return b.prefetch(ctx, l) })
+	}
+	unpack, ctx := errgroup.WithContext(ctx)
+	unpack.SetLimit(unpackParallel)
+	for _, l := range todo {
+		unpack.Go(func() error {
 			_, err := b.layers.index(ctx, l)
 			return err
 		})
 	}
-	return g.Wait()
+	return errors.Join(unpack.Wait(), downloads.Wait())
 }
 
-// prepareParallel is more than the cores of a small machine because downloads
-// wait for the network; fetch limits those on its own.
-const prepareParallel = 6
+// unpackParallel bounds the decoders, which take up to 70 MB each. Downloads
+// go on beside them; fetch limits those on its own.
+var unpackParallel = min(runtime.GOMAXPROCS(0)+1, 4)
+
+// prefetch brings a package's .deb into the cache, if its layer is not there.
+func (b *builder) prefetch(ctx context.Context, l v1.Layer) error {
+	d, ok := l.(*debian.Layer)
+	if !ok || d.Package == nil || b.layers.cached(d) {
+		return nil
+	}
+	f, err := d.Package.Open(ctx, b.opt.Cache, b.opt.Mirrors)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
 
 func weight(l v1.Layer) int64 {
 	if d, ok := l.(*debian.Layer); ok && d.Package != nil {
@@ -262,7 +280,7 @@ func (b *builder) check(ctx context.Context, roots []part) error {
 	}
 	done, err := b.opt.Cache.Derive(ctx, key, func(ctx context.Context, _ io.Writer) error {
 		g, _ := errgroup.WithContext(ctx)
-		g.SetLimit(prepareParallel)
+		g.SetLimit(unpackParallel)
 		found := make([]error, len(roots))
 		for i, root := range roots {
 			g.Go(func() error {

@@ -95,7 +95,7 @@ func (s *layers) open(ctx context.Context, key string, l v1.Layer) (*rootfs.Laye
 			return indexSmall(l)
 		}
 	}
-	tar, err := s.cache.Derive(ctx, "layer tar\n"+key, func(ctx context.Context, w io.Writer) error {
+	tar, err := s.cache.Derive(ctx, tarKey(key), func(ctx context.Context, w io.Writer) error {
 		return unpack(ctx, l, w)
 	})
 	if err != nil {
@@ -110,6 +110,11 @@ func (s *layers) open(ctx context.Context, key string, l v1.Layer) (*rootfs.Laye
 	}
 	return s.loadIndex(ctx, key, tar, st.Size())
 }
+
+func tarKey(key string) string { return "layer tar\n" + key }
+
+// cached reports whether a layer is in the cache, unpacked.
+func (s *layers) cached(l identified) bool { return s.cache.Has(tarKey(l.Identity())) }
 
 // loadIndex reads the cached index of a layer tar, or makes it. With the
 // index come the hashes of the files, so that looking for equal files reads

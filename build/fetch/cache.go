@@ -165,6 +165,18 @@ func (c *Cache) Derive(ctx context.Context, key string, mk func(ctx context.Cont
 	return tmp, err
 }
 
+// Has reports whether Derive would find the file for key.
+func (c *Cache) Has(key string) bool {
+	sum := sha256.Sum256([]byte(key))
+	name := hex.EncodeToString(sum[:])
+	f := openDerived(filepath.Join(c.Dir, "derived", name[:2]), name)
+	if f == nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
 // derivedPath carries the size in the name, so that a file that a crash of
 // the machine left short is not taken for the whole one.
 func derivedPath(dir, name string, size int64) string {
