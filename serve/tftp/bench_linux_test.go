@@ -113,7 +113,7 @@ func fastGet(server, file string, blk, window int) (int64, error) {
 	}
 	buf := make([]byte, 65536)
 	n, from, err := unix.Recvfrom(fd, buf, 0)
-	for tries := 0; err == unix.EAGAIN && tries < 15; tries++ {
+	for tries := 0; (err == unix.EAGAIN || err == unix.EINTR) && tries < 30; tries++ {
 		unix.Sendto(fd, rrq, 0, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())})
 		n, from, err = unix.Recvfrom(fd, buf, 0)
 	}

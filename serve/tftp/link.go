@@ -23,7 +23,7 @@ type link interface {
 	blocks(first uint16, data []byte, block, count int) error
 	recv(wait time.Duration) ([]byte, error) // valid until the next recv; errTimeout, errGone, errStopped
 	stop()                                   // makes a recv return errStopped, from any goroutine, more than once
-	close() [][]byte                         // the requests that were still unread
+	close() []packet                         // what was still unread and is the server's: requests, packets of others
 }
 
 // A batch is what one system call sends. The kernel takes 64 segments of together one IP packet's length.
@@ -95,7 +95,7 @@ func (l *plain) reply(to origin, p []byte) error {
 }
 
 func (l *plain) dial(e *engine, o origin, b *buffer) (link, error) {
-	return newMailbox(b, &plainSender{conn: l.conn, to: o.addr}), nil
+	return newMailbox(o, b, &plainSender{conn: l.conn, to: o.addr}), nil
 }
 
 func (l *plain) close() {}

@@ -162,5 +162,5 @@ func (l *udpListener) shared(o origin, b *buffer) link {
 	s := newSender(l.fd, &b.vec, sockaddr(o.client, o.iface, l.family6(o.client.Addr())))
 	s.from(o)
 	s.mtu = pathMTU(o)
-	return newMailbox(b, s)
+	return newMailbox(o, b, s)
 }

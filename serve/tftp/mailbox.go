@@ -19,6 +19,7 @@ const mailboxDepth = 32
 // takes them out. Acknowledgements queue by number; of other packets the last one is kept.
 type mailbox struct {
 	sender
+	origin origin
 	buf    *buffer
 	signal chan struct{}
 	timer  *time.Timer
@@ -31,8 +32,8 @@ type mailbox struct {
 	stopped bool
 }
 
-func newMailbox(b *buffer, s sender) *mailbox {
-	return &mailbox{sender: s, buf: b, signal: make(chan struct{}, 1)}
+func newMailbox(o origin, b *buffer, s sender) *mailbox {
+	return &mailbox{sender: s, origin: o, buf: b, signal: make(chan struct{}, 1)}
 }
 
 // deliver takes a datagram; data is copied.
@@ -114,7 +115,7 @@ func (m *mailbox) arm(deadline time.Time, wait time.Duration) {
 	m.alarm = deadline
 }
 
-func (m *mailbox) close() [][]byte {
+func (m *mailbox) close() []packet {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
@@ -122,7 +123,7 @@ func (m *mailbox) close() [][]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if opcode(m.other) == opRead {
-		return [][]byte{m.other}
+		return []packet{{m.origin, m.other}}
 	}
 	return nil
 }

@@ -28,18 +28,18 @@ const timeoutStep = 4 * time.Millisecond
 // listening port it is connected: the kernel brings it this client's packets and nothing else.
 type socket struct {
 	*udpSender
-	buf      *buffer
-	engine   *engine
-	peer     rawName
-	wait     time.Duration // that the kernel knows
-	poller   *os.File      // owns the descriptor once the poller is used
-	rawConn  syscall.RawConn
-	poll     func(fd uintptr) bool
-	alarm    time.Time // of the poller, lazily moved
-	got      int
-	gotErr   error
-	strays   int // strangers answered
-	leftover [][]byte
+	buf     *buffer
+	engine  *engine
+	origin  origin
+	peer    rawName
+	wait    time.Duration // that the kernel knows
+	poller  *os.File      // owns the descriptor once the poller is used
+	rawConn syscall.RawConn
+	poll    func(fd uintptr) bool
+	alarm   time.Time // of the poller, lazily moved
+	got     int
+	gotErr  error
+	strays  int // strangers answered
 
 	ended  atomic.Bool
 	mu     sync.Mutex // stop against close
@@ -56,7 +56,7 @@ func newSocket(e *engine, l *udpListener, o origin, b *buffer, port int) (link, 
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket: %w", err)
 	}
-	s := &socket{buf: b, engine: e, peer: sockaddr(o.client, o.iface, family == unix.AF_INET6)}
+	s := &socket{buf: b, engine: e, origin: o, peer: sockaddr(o.client, o.iface, family == unix.AF_INET6)}
 	s.udpSender = newSender(fd, &b.vec, s.peer)
 	if err := s.prepare(l, o, family, port); err != nil {
 		unix.Close(fd)
@@ -99,7 +99,7 @@ func (s *socket) prepare(l *udpListener, o origin, family, port int) error {
 		return fmt.Errorf("connecting to %v: %w", o.client, err)
 	}
 	s.nameLen = 0
-	return s.giveBack(l)
+	return s.giveBack()
 }
 
 // reportErrors makes an unconnected socket hear of ICMP errors, so that a client that is gone is noticed.
@@ -110,24 +110,35 @@ func (s *socket) reportErrors(family int) error {
 	return unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
 }
 
-// giveBack hands packets of others that came between bind and connect to the server. Their destination is this socket's.
-func (s *socket) giveBack(l *udpListener) error {
+// giveBack hands packets of others that came between bind and connect to the server. A processor that was just looking for
+// their socket may still bring one later: recv and close do the same.
+func (s *socket) giveBack() error {
 	for range 4 * readBatch {
-		n, from, err := s.recvFrom(unix.MSG_DONTWAIT)
-		if err != nil {
+		n, errno := s.recvRaw(unix.MSG_DONTWAIT)
+		if errno != 0 {
 			break
 		}
-		if from == s.peerAddr() {
-			continue // the client's own: a copy of its request, repeated if it matters
+		if !s.fromPeer() { // the client's own is a copy of its request, repeated if it matters
+			s.engine.handle(s.received(n), time.Now())
 		}
-		o := origin{client: from, local: s.localAddr()}
-		if from.Addr().Is6() {
-			o.iface = int(s.vec.from.Scope_id) // set for link-local addresses, which need it
-		}
-		p := packet{o, append([]byte(nil), s.buf.in[:n]...)}
-		s.engine.handle(p, time.Now())
 	}
 	return nil
+}
+
+// received is the last packet as one of the listening socket.
+func (s *socket) received(n int) packet {
+	p := packet{s.origin, append([]byte(nil), s.buf.in[:n]...)}
+	if s.fromPeer() {
+		return p
+	}
+	p.origin = origin{client: addrOf(&s.vec.from), local: s.origin.local}
+	if p.client.Addr().Is6() {
+		p.iface = int(s.vec.from.Scope_id) // set for link-local addresses, which need it
+	}
+	if !p.local.IsValid() {
+		p.local = s.localAddr()
+	}
+	return p
 }
 
 // call is bind or connect.
@@ -174,23 +185,13 @@ func addrOf(raw *unix.RawSockaddrInet6) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(raw.Addr).Unmap(), port)
 }
 
-func (s *socket) peerAddr() netip.AddrPort { return addrOf(&s.peer.raw) }
-
 func (s *socket) localAddr() netip.Addr {
 	raw, size := unix.RawSockaddrInet6{}, uint32(unix.SizeofSockaddrInet6)
 	unix.Syscall(unix.SYS_GETSOCKNAME, uintptr(s.fd), uintptr(unsafe.Pointer(&raw)), uintptr(unsafe.Pointer(&size)))
 	return addrOf(&raw).Addr()
 }
 
-// recvFrom is recvfrom(2) into the buffer, with the sender's address.
-func (s *socket) recvFrom(flags int) (int, netip.AddrPort, error) {
-	n, errno := s.recvRaw(flags)
-	if errno != 0 {
-		return 0, netip.AddrPort{}, errno
-	}
-	return n, addrOf(&s.vec.from), nil
-}
-
+// recvRaw is recvfrom(2) into the buffer.
 func (s *socket) recvRaw(flags int) (int, unix.Errno) {
 	v, p := s.vec, &s.buf.in
 	v.fromLen = unix.SizeofSockaddrInet6
@@ -300,8 +301,13 @@ func (s *socket) awaitPoller(wait time.Duration) (int, unix.Errno) {
 // maxStrays bounds the answers to packets of strangers in one transfer.
 const maxStrays = 16
 
-// stranger answers a packet that is not the client's (RFC 1350 section 4), but never an ERROR.
+// stranger answers a packet that is not the client's (RFC 1350 section 4), but never an ERROR. On the listening port it
+// is the server's.
 func (s *socket) stranger(n int) {
+	if s.nameLen == 0 {
+		s.engine.handle(s.received(n), time.Now())
+		return
+	}
 	from := addrOf(&s.vec.from)
 	if opcode(s.buf.in[:n]) == opError || s.strays == maxStrays {
 		return
@@ -337,17 +343,21 @@ func (s *socket) stop() {
 	}
 }
 
-func (s *socket) close() [][]byte {
+func (s *socket) close() []packet {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var requests [][]byte
-	for range readBatch {
+	shared := s.nameLen == 0
+	if shared {
+		s.detach()
+	}
+	var unread []packet
+	for range 4 * readBatch {
 		n, errno := s.recvRaw(unix.MSG_DONTWAIT)
 		if errno != 0 || n == 0 {
 			break
 		}
-		if p := s.buf.in[:n]; s.fromPeer() && opcode(p) == opRead {
-			requests = append(requests, append([]byte(nil), p...))
+		if mine := s.fromPeer(); mine && opcode(s.buf.in[:n]) == opRead || !mine && shared {
+			unread = append(unread, s.received(n))
 		}
 	}
 	s.closed = true
@@ -356,5 +366,15 @@ func (s *socket) close() [][]byte {
 	} else {
 		unix.Close(s.fd)
 	}
-	return requests
+	return unread
+}
+
+// discardPort is a peer that never sends (RFC 863).
+const discardPort = 9
+
+// detach connects the socket to itself, so that the client's next request, which may follow at once, comes to the listening
+// socket and not to this one between its last read and its end.
+func (s *socket) detach() {
+	nowhere := sockaddr(netip.AddrPortFrom(s.localAddr(), discardPort), s.origin.iface, s.v6)
+	call(unix.SYS_CONNECT, s.fd, &nowhere)
 }

@@ -362,10 +362,10 @@ func (t *transfer) end(l link, o outcome) {
 	}
 }
 
-// leave closes the link; requests that were waiting in it are kept for finish.
+// leave closes the link; the client's requests that were waiting in it are kept for finish.
 func (t *transfer) leave(l link) {
-	for _, data := range l.close() {
-		t.requestAgain(packet{t.origin, data}, time.Now())
+	for _, p := range l.close() {
+		t.engine.handle(p, time.Now())
 	}
 }
 
