@@ -63,7 +63,7 @@ func (s *Selection) ordered() []*Module {
 		if i, ok := rank[stem]; ok {
 			return i
 		}
-		return len(rank)
+		return len(s.Index.Order)
 	}
 	list := make([]*Module, len(s.Modules))
 	for i, m := range s.Modules {
@@ -100,8 +100,11 @@ type depWriter struct {
 	needs   map[string][]*Module // closures that are done
 }
 
-// closure lists what m needs in the order of loading: dependencies first. path
-// holds the names on the way to m.
+// maxNeeds bounds what a module needs; in Debian's kernels it is 30 at most.
+const maxNeeds = 256
+
+// closure lists what m needs in the order of loading: dependencies first. way
+// holds the names that led to m.
 func (d *depWriter) closure(m *Module, way []string) ([]*Module, error) {
 	if done, ok := d.needs[m.Name]; ok {
 		return done, nil
@@ -109,7 +112,9 @@ func (d *depWriter) closure(m *Module, way []string) ([]*Module, error) {
 	if i := slices.Index(way, m.Name); i >= 0 {
 		return nil, fmt.Errorf("modules depend on each other in a circle and cannot be loaded: %s", strings.Join(append(way[i:], m.Name), " -> "))
 	}
-	way = append(way, m.Name)
+	if way = append(way, m.Name); len(way) > maxNeeds {
+		return nil, fmt.Errorf("module %s needs more than %d others", way[0], maxNeeds)
+	}
 	var list []*Module
 	seen := map[string]bool{}
 	for _, name := range m.Depends {
@@ -127,6 +132,9 @@ func (d *depWriter) closure(m *Module, way []string) ([]*Module, error) {
 				list = append(list, n)
 			}
 		}
+	}
+	if len(list) > maxNeeds {
+		return nil, fmt.Errorf("module %s needs more than %d others", m.Name, maxNeeds)
 	}
 	d.needs[m.Name] = list
 	return list, nil

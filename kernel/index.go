@@ -20,7 +20,7 @@ import (
 const indexVersion = 1
 
 // maxModules bounds how many modules a kernel may have: Debian's have 4400.
-const maxModules = 100_000
+const maxModules = 20_000
 
 // Index is what all modules of one kernel say of themselves. It depends on
 // the contents of the modules' folder alone, so a caller may store it under
@@ -149,7 +149,7 @@ func readModule(u *infoReader, dir fs.FS, path, release string, arch Arch) (m Mo
 // updates/ takes the place of another; two of the same rank are a mistake.
 func dropOverridden(modules []Module) ([]Module, error) {
 	byName := map[string]int{}
-	var dropped []string
+	dropped := map[string]bool{}
 	for i, m := range modules {
 		j, ok := byName[m.Name]
 		if !ok {
@@ -162,12 +162,12 @@ func dropOverridden(modules []Module) ([]Module, error) {
 			return nil, fmt.Errorf("two modules are called %s: %s and %s", m.Name, old.Path, m.Path)
 		case isUpdate(m.Path):
 			byName[m.Name] = i
-			dropped = append(dropped, old.Path)
+			dropped[old.Path] = true
 		default:
-			dropped = append(dropped, m.Path)
+			dropped[m.Path] = true
 		}
 	}
-	return slices.DeleteFunc(modules, func(m Module) bool { return slices.Contains(dropped, m.Path) }), nil
+	return slices.DeleteFunc(modules, func(m Module) bool { return dropped[m.Path] }), nil
 }
 
 func isUpdate(path string) bool { return strings.HasPrefix(path, "updates/") }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"reflect"
 	"slices"
@@ -175,6 +176,20 @@ func TestCycles(t *testing.T) {
 		if _, err := s.Files(); err == nil || !strings.HasSuffix(err.Error(), ": "+name) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestLongChain(t *testing.T) {
+	modules := map[string]string{"kernel/m0.ko": ""}
+	for i := range 300 {
+		modules[fmt.Sprintf("kernel/m%d.ko", i+1)] = fmt.Sprintf("depends=m%d", i)
+	}
+	s, err := testPolicy(t, somePolicy).Select(testIndex(t, modulesFS(modules)), Request{Modules: []string{"m300"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Files(); err == nil || !strings.Contains(err.Error(), "needs more than 256 others") {
+		t.Errorf("error %v", err)
 	}
 }
 
