@@ -31,7 +31,8 @@ type Image struct {
 }
 
 // Image returns the planned image. open returns the .deb of a package; it is
-// called whenever a layer is read and what it returns is closed after that.
+// called whenever a layer is read, by several goroutines at once if need be, and
+// what it returns is closed after that.
 func (p *Plan) Image(open func(*Package) (io.ReadCloser, error)) (*Image, error) {
 	img := &Image{}
 	for _, pkg := range p.Packages {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
@@ -134,8 +135,8 @@ func TestImage(t *testing.T) {
 func TestImageConfig(t *testing.T) {
 	p := planOf(t, testImage)
 	lookup, open := testPackages(t)
-	opened := 0
-	img, err := p.Image(func(q *Package) (io.ReadCloser, error) { opened++; return open(q) })
+	var opened atomic.Int32
+	img, err := p.Image(func(q *Package) (io.ReadCloser, error) { opened.Add(1); return open(q) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,8 +151,8 @@ func TestImageConfig(t *testing.T) {
 	if got, want := c.Config.Labels[LabelKey], `{"capabilities":["all"],"oomScoreAdj":-800,"runtime":{"mkdir":["/var/run/docker"]}}`; got != want {
 		t.Errorf("label is\n%s, want\n%s", got, want)
 	}
-	if _, err := img.Unhashed().Layers(); err != nil || opened > 0 {
-		t.Errorf("%d packages were unpacked to read settings, %v", opened, err)
+	if _, err := img.Unhashed().Layers(); err != nil || opened.Load() > 0 {
+		t.Errorf("%d packages were unpacked to read settings, %v", opened.Load(), err)
 	}
 	if err := validate.Image(img); err != nil {
 		t.Error(err)
