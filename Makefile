@@ -40,7 +40,7 @@ test: guest
 	  cpio=cpio zstd=zstd xz=xz-utils
 	@$(MAKE) --no-print-directory lint
 	go test -race -timeout 20m ./...
-	@FUZZTIME=$${TEST_FUZZTIME:-5s} $(MAKE) --no-print-directory fuzz
+	@FUZZTIME=$${TEST_FUZZTIME:-3s} $(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory boot-test
 
 lint:
