@@ -1,0 +1,14 @@
+// Package initd is PID 1 of HookOS.
+//
+// It is two processes. PID 1 proper (pid1.go) mounts what everything needs, makes the root fit for containers, checks
+// that the initramfs has arrived whole, and then only reaps, passes signals on and has the last word at a reboot. Its
+// child, the worker (worker.go), does the rest: devices, onboot containers, services, consoles. A fault in the worker,
+// which is most of the code, is a message and a second try, or a rescue shell, and not a kernel panic.
+//
+// Signals to PID 1: SIGTERM and SIGINT (Ctrl-Alt-Del) reboot, SIGUSR2 and SIGPWR power off, SIGUSR1 halts, as busybox and
+// LinuxKit send them; SIGRTMIN+3, +4 and +5 halt, power off and reboot, as systemd's tools send them. A third signal
+// while services are being stopped ends it at once.
+//
+// Kernel arguments: console=, modules=, modprobe.blacklist=, MODULE.PARAM=; getty.off or hook_shell=0 for no shell on
+// the consoles; linuxkit.runc_debug=1 and linuxkit.runc_console=1 as LinuxKit has them.
+package initd

@@ -1,0 +1,237 @@
+package initd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"hooksmith/guest/bootlog"
+	"hooksmith/guest/cmdline"
+	"hooksmith/guest/console"
+	"hooksmith/guest/logfile"
+	"hooksmith/guest/oci"
+	"hooksmith/guest/power"
+	"hooksmith/guest/reaper"
+	"hooksmith/guest/service"
+)
+
+const (
+	containers = "/containers"
+	// settlePatience is how long onboot containers and scripts wait for the devices.
+	settlePatience = 30 * time.Second
+	// onshutdownPatience is how long containers and scripts have that run at a shutdown.
+	onshutdownPatience = 60 * time.Second
+)
+
+// job is what the worker knows.
+type job struct {
+	params   cmdline.Params
+	line     string
+	names    []string // consoles
+	log      *bootlog.Log
+	console  *console.Writer
+	exits    *reaper.Exits
+	runc     oci.Runc
+	services *service.Supervisor
+	devices  *devices
+	signals  chan os.Signal
+}
+
+// runWorker boots the machine, keeps it running and stops it again. Its result goes to PID 1.
+func runWorker(ctx context.Context, resumed bool) error {
+	results := os.NewFile(resultFD, "result")
+	unix.CloseOnExec(exitsFD)
+	_ = unix.SetNonblock(exitsFD, true) // the Go runtime then waits without a thread
+	unix.CloseOnExec(resultFD)
+
+	// 1. What there is to work with.
+	j := newJob()
+	signal.Notify(j.signals, power.Signals()...)
+	go func() { _ = j.exits.Follow(os.NewFile(exitsFD, "exits")) }()
+	running, stopServices := context.WithCancel(ctx)
+	defer stopServices()
+
+	// 2. Devices and consoles come up on their own from here.
+	j.setup()
+	j.startDevices(running)
+	j.startConsoles(running)
+	j.watchPower(running)
+
+	// 3. Containers.
+	action := make(chan power.Action, 1)
+	go func() { action <- j.awaitAction() }()
+	booted := make(chan struct{})
+	j.spawn("boot", func() {
+		defer close(booted)
+		j.boot(running, resumed)
+	})
+
+	// 4. The end.
+	wanted := <-action
+	j.shutdown(stopServices, booted, wanted)
+	_, err := fmt.Fprintln(results, wanted)
+	return err
+}
+
+func newJob() *job {
+	j := &job{
+		line: readFile(cmdline.Path), log: &bootlog.Log{}, exits: &reaper.Exits{},
+		signals: make(chan os.Signal, 16), runc: oci.Runc{Root: service.RuncRoot, State: service.StateDir},
+	}
+	j.params = cmdline.Parse(j.line)
+	j.names = console.Names(j.params, console.Active())
+	j.console = console.NewWriter("/dev", j.names)
+	j.log.Console = j.console
+	if file, err := logfile.Open(initLog, 0); err == nil {
+		j.log.File = file
+	}
+	if kmsg, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
+		j.log.Kmsg = kmsg
+	}
+	bin, err := oci.Find()
+	if err != nil {
+		j.log.Printf("%v", err)
+	}
+	j.runc.Bin = bin
+	if j.flag("linuxkit.runc_debug") {
+		j.runc.Flags = []string{"--debug"}
+	}
+	j.services = service.New(service.Options{
+		Runc: j.runc, Exits: j.exits, LogDir: service.LogDir, Log: j.log, MirrorAll: j.flag("linuxkit.runc_console"),
+	})
+	return j
+}
+
+// flag says whether a kernel argument is set to 1.
+func (j *job) flag(key string) bool {
+	value, _ := j.params.Get(key)
+	return value == "1"
+}
+
+// spawn runs f beside the rest. A fault in it is told and does not end the worker.
+func (j *job) spawn(what string, f func()) {
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				j.log.Printf("%s has a fault: %v", what, r)
+				fmt.Fprintf(os.Stderr, "%s: %v\n%s", what, r, debug.Stack())
+			}
+		}()
+		f()
+	}()
+}
+
+// boot runs scripts and onboot containers and starts the services.
+func (j *job) boot(ctx context.Context, resumed bool) {
+	onboot := j.bundles("onboot")
+	scripts := scriptsIn("/etc/init.d")
+	if !resumed && len(onboot)+len(scripts) > 0 {
+		j.settle(ctx)
+		j.runScripts(ctx, scripts)
+		j.devices.need(fileSystems(onboot))
+		for _, dir := range onboot {
+			if ctx.Err() == nil {
+				_ = j.services.Once(ctx, "onboot", dir)
+			}
+		}
+	}
+	services := j.bundles("services")
+	j.devices.need(fileSystems(services))
+	for _, dir := range services {
+		if ctx.Err() == nil {
+			j.services.Add(ctx, dir)
+		}
+	}
+	j.log.Printf("boot complete: %d onboot containers, %d services", len(onboot), len(services))
+}
+
+// bundles lists the folders of containers of a kind.
+func (j *job) bundles(kind string) []string {
+	dir := filepath.Join(containers, kind)
+	names, err := oci.List(dir)
+	if err != nil {
+		j.log.Printf("%v", err)
+	}
+	for i := range names {
+		names[i] = filepath.Join(dir, names[i])
+	}
+	return names
+}
+
+// fileSystems are the file systems that have to be known for the containers to be mounted.
+func fileSystems(dirs []string) []string {
+	var types []string
+	for _, dir := range dirs {
+		// One that cannot be read complains when it is started.
+		b, err := oci.Load(dir)
+		if err != nil {
+			continue
+		}
+		for _, t := range oci.FileSystems(b.Runtime.Plan()) {
+			if !slices.Contains(types, t) {
+				types = append(types, t)
+			}
+		}
+	}
+	return types
+}
+
+// settle waits for the devices that there are.
+func (j *job) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	if err := j.devices.settle(ctx); err != nil {
+		j.log.Printf("%v; going on", err)
+	}
+}
+
+// awaitAction waits until PID 1 passes on a signal that asks for the end.
+func (j *job) awaitAction() power.Action {
+	for s := range j.signals {
+		if action, ok := power.Requested(s); ok {
+			return action
+		}
+	}
+	return power.Reboot
+}
+
+// shutdown runs what is to run at the end, as LinuxKit does while services are still there, and then stops those.
+func (j *job) shutdown(stopServices func(), booted <-chan struct{}, action power.Action) {
+	j.log.Printf("%s: stopping services", action)
+	ctx, cancel := context.WithTimeout(context.Background(), onshutdownPatience)
+	defer cancel()
+	j.runScripts(ctx, scriptsIn("/etc/shutdown.d"))
+	for _, dir := range j.bundles("onshutdown") {
+		if ctx.Err() == nil {
+			_ = j.services.Once(ctx, "onshutdown", dir)
+		}
+	}
+	stopServices()
+	select {
+	case <-booted: // no service is added any more
+		j.services.Wait()
+	case <-ctx.Done():
+	}
+	j.log.Printf("services stopped")
+	j.console.Flush(time.Second)
+}
+
+// status is what the banner shows.
+func (j *job) status(line string) console.Status {
+	s := console.Gather(releaseFile)
+	s.Line = strings.TrimPrefix(line, "/dev/")
+	for _, i := range j.services.List() {
+		if i.Kind == "service" || i.State == service.Failed {
+			s.Services = append(s.Services, i.String())
+		}
+	}
+	return s
+}
