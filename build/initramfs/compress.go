@@ -13,6 +13,7 @@ import (
 // Compression names how a segment is compressed. "" is Zstd.
 type Compression string
 
+// The compressions that every kernel of ours unpacks.
 const (
 	Zstd Compression = "zstd" // levels 1 to 22, 3 if none is given
 	Gzip Compression = "gzip" // levels 1 to 9, 6 if none is given
@@ -107,7 +108,7 @@ var zstdLevels = []zstdLevel{
 // checksum that it verifies. Jobs have a fixed size and at least two run at
 // once, for the encoder makes other bytes if it may run only one.
 func zstdEncoder(level, procs int) encoder {
-	const defaultLevel, jobMemory = 3, 96 << 20
+	const defaultLevel, jobMemory = 3, 64 << 20
 	if level == 0 {
 		level = defaultLevel
 	}

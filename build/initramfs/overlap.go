@@ -10,7 +10,6 @@ import (
 // compare decides what of the segment is written, given the ones that the
 // kernel has unpacked before, and refuses what it would get wrong.
 func (p *plan) compare(earlier []plan) error {
-	p.root = len(earlier) == 0 || !p.seg.Tree.Root().Implied()
 	if len(earlier) == 0 {
 		return nil
 	}
@@ -34,23 +33,33 @@ func (p *plan) compare(earlier []plan) error {
 // init/initramfs.c does (clean_path, maybe_link).
 func (p *plan) over(name string, n, old *rootfs.Inode, below *plan, earlier []plan) error {
 	switch {
-	case n.IsDir() && old.IsDir():
-		if n.Implied() { // it would undo the owner and mode
-			p.skip[name] = true
-		}
-	case n.IsDir() && n.Implied() && old.Type() == rootfs.ModeLink:
-		return errors.New("a directory that is only implied would replace a symbolic link; merge the trees, or describe the directory")
+	case n.IsDir() && n.Implied():
+		return p.overByImplied(name, old)
 	case n.IsDir():
+		return nil
 	case old.IsDir():
 		if hasChildren(earlier, name) {
 			return errors.New("the kernel does not remove a directory that is not empty, and drops the file; merge the trees")
 		}
-	case n.Type() == rootfs.ModeFile && old.Type() == rootfs.ModeFile:
-		if below.names[old] > 1 {
-			return fmt.Errorf("the kernel writes through hard links, which changes the %d names of that file; keep it apart in rootfs.Tree.Dedup, or merge the trees", below.names[old])
-		}
-	case n.Type() == old.Type() && (n.Major != old.Major || n.Minor != old.Minor):
+		return nil
+	case n.Type() != old.Type():
+		return nil
+	case below.names[old] > 1:
+		return fmt.Errorf("the kernel writes through hard links, which changes the %d names of that file; keep it apart in rootfs.Tree.Dedup, or merge the trees", below.names[old])
+	case n.Major != old.Major || n.Minor != old.Minor:
 		return errors.New("the kernel keeps the old device number; merge the trees")
+	}
+	return nil
+}
+
+// overByImplied leaves a directory to the earlier segment: the record of an
+// implied one would undo its owner and mode.
+func (p *plan) overByImplied(name string, old *rootfs.Inode) error {
+	switch old.Type() {
+	case rootfs.ModeDir:
+		p.skip[name] = true
+	case rootfs.ModeLink:
+		return errors.New("a directory that is only implied would replace a symbolic link; merge the trees, or describe the directory")
 	}
 	return nil
 }

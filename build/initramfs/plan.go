@@ -3,6 +3,7 @@ package initramfs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hooksmith/build/rootfs"
@@ -18,12 +19,17 @@ type plan struct {
 	size    int64 // of the archive
 }
 
-// planAll checks the segments and counts what they become.
+// planAll checks the segments and counts what they become. One of them writes
+// the root's record even if none describes the root: without it "/" would keep
+// the mode of a tmpfs, 1777.
 func planAll(segments []Segment) ([]plan, error) {
 	if len(segments) == 0 {
 		return nil, errors.New("an initramfs needs at least one segment")
 	}
 	plans := make([]plan, len(segments))
+	described := slices.ContainsFunc(segments, func(seg Segment) bool {
+		return seg.Tree != nil && !seg.Tree.Root().Implied()
+	})
 	for i, seg := range segments {
 		plans[i] = plan{seg: seg, names: make(map[*rootfs.Inode]int), skip: make(map[string]bool)}
 		err := seg.Compression.check(seg.Level)
@@ -31,6 +37,7 @@ func planAll(segments []Segment) ([]plan, error) {
 			err = errors.New("it has no tree")
 		}
 		if err == nil {
+			plans[i].root = i == 0 && !described || !seg.Tree.Root().Implied()
 			err = plans[i].compare(plans[:i])
 		}
 		if err == nil {
@@ -46,8 +53,6 @@ func planAll(segments []Segment) ([]plan, error) {
 // each calls fn for every record in order, the root's first, with inode
 // numbers from 1. Names of one regular file share a number; a device or a
 // symbolic link with several names becomes several, which no program can tell.
-//
-// Without the root's record "/" would keep the mode of a tmpfs, 1777.
 func (p *plan) each(fn func(name string, n *rootfs.Inode, link linkOf) error) error {
 	var last int64
 	numbers := make(map[*rootfs.Inode]int64)
@@ -111,7 +116,6 @@ func (p *plan) measure() error {
 // checkRecord refuses what newc cannot express or the kernel would skip
 // without a word.
 func checkRecord(name string, n *rootfs.Inode) error {
-	const maxMajor, maxMinor = 1<<12 - 1, 1<<20 - 1
 	switch {
 	case len(name) > maxName:
 		return fmt.Errorf("its path has %d bytes; the kernel skips those of more than %d", len(name), maxName)
@@ -119,9 +123,15 @@ func checkRecord(name string, n *rootfs.Inode) error {
 		return errors.New("this name ends a cpio archive; rename the file")
 	case strings.IndexByte(name, 0) >= 0:
 		return errors.New("its path contains a NUL byte")
-	case n.UID < 0 || n.UID > maxField || n.GID < 0 || n.GID > maxField:
+	case min(n.UID, n.GID) < 0 || max(n.UID, n.GID) > maxField:
 		return fmt.Errorf("owner %d:%d does not fit into 32 bits", n.UID, n.GID)
 	}
+	return checkType(n)
+}
+
+// checkType refuses what cannot be said of an inode of its type.
+func checkType(n *rootfs.Inode) error {
+	const maxMajor, maxMinor = 1<<12 - 1, 1<<20 - 1
 	switch n.Type() {
 	case rootfs.ModeDir, rootfs.ModeFifo:
 		return nil

@@ -100,10 +100,13 @@ func UnpackedSize(segments []Segment) (int64, error) {
 	return sum, err
 }
 
-// part is a compressed segment in a temporary file.
+// part is a compressed segment in a temporary file. Where the system allows
+// it, the file has no name from the start: it goes with the process, however
+// that ends.
 type part struct {
-	file *os.File
-	info Info
+	file  *os.File
+	named bool
+	info  Info
 }
 
 func newPart(dir string) (part, error) {
@@ -111,14 +114,18 @@ func newPart(dir string) (part, error) {
 	if err != nil {
 		return part{}, fmt.Errorf("making a temporary file: %w", err)
 	}
-	return part{file: f}, nil
+	return part{file: f, named: os.Remove(f.Name()) != nil}, nil
 }
 
 func (p part) remove() error {
 	if p.file == nil {
 		return nil
 	}
-	return errors.Join(p.file.Close(), os.Remove(p.file.Name()))
+	err := p.file.Close()
+	if p.named {
+		err = errors.Join(err, os.Remove(p.file.Name()))
+	}
+	return err
 }
 
 // compressAll fills parts, parts[i] from plans[i]. Encoders that together

@@ -90,15 +90,15 @@ func TestWriteInfo(t *testing.T) {
 	if err != nil || want != unpacked || progress != unpacked {
 		t.Errorf("unpacked %d, foreseen %d (%v), progress %d", unpacked, want, err, progress)
 	}
-	// base: the root, its paths; modules and raw: implied directories are left to base
-	for i, want := range []int{3, tree.Len() + 1, 2, 1, 0} {
+	// early: the root is left to base; base: the root, its paths; modules and raw: implied directories are left to base
+	for i, want := range []int{2, tree.Len() + 1, 2, 1, 0} {
 		if infos[i].Entries != want {
 			t.Errorf("%s: %d entries, want %d", infos[i].Name, infos[i].Entries, want)
 		}
 	}
 	listing := list(t, out.Bytes())
 	for _, line := range []string{
-		"0 none 040755 0:0 ino=1 links=2 t=0 .\n",
+		"0 none 040755 0:0 ino=1 links=2 t=0 kernel\n",
 		"1 zstd 040755 0:0 ino=1 links=2 t=1600000000 .\n",
 		"2 gzip 040755 0:0 ino=1 links=2 t=0 usr/lib/modules\n",
 		"3 none 100644 0:0 ino=1 links=1 t=1700000000 usr/lib/b \"b\"\n",

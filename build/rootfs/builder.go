@@ -131,10 +131,10 @@ func (b *builder) walk(p string, mode walkMode) (*node, error) {
 		var name string
 		name, rest, _ = strings.Cut(rest, "/")
 		own = min(own, len(rest))
-		switch name {
-		case "", ".":
+		if name == "" || name == "." {
 			continue
-		case "..":
+		}
+		if name == ".." {
 			if k := len(b.above); k > 0 {
 				at, b.above = b.above[k-1], b.above[:k-1]
 			}
@@ -151,22 +151,31 @@ func (b *builder) walk(p string, mode walkMode) (*node, error) {
 			rest = joinLink(next.inode.Target, rest)
 			continue
 		}
-		if next == nil || !next.inode.IsDir() {
-			if mode == onlyExisting {
-				return nil, nil
-			}
-			if next != nil && byLink {
-				return nil, fmt.Errorf("its path leads through a symbolic link to %q, which is not a directory", name)
-			}
-			if err := b.link(at, name, impliedDir()); err != nil {
-				return nil, err
-			}
-			next = at.kids[name]
+		next, err := b.enter(at, name, mode, byLink)
+		if next == nil {
+			return nil, err
 		}
 		b.above = append(b.above, at)
 		at = next
 	}
 	return at, nil
+}
+
+// enter returns the directory of a name that is no symbolic link.
+func (b *builder) enter(at *node, name string, mode walkMode, byLink bool) (*node, error) {
+	next := at.kids[name]
+	switch {
+	case next != nil && next.inode.IsDir():
+		return next, nil
+	case mode == onlyExisting:
+		return nil, nil
+	case next != nil && byLink:
+		return nil, fmt.Errorf("its path leads through a symbolic link to %q, which is not a directory", name)
+	}
+	if err := b.link(at, name, impliedDir()); err != nil {
+		return nil, err
+	}
+	return at.kids[name], nil
 }
 
 // joinLink puts a link's target before what is left of a path.

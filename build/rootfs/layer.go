@@ -229,7 +229,7 @@ const (
 func (n *Inode) check(size int64) error {
 	const maxID = math.MaxUint32 - 1 // the last one means "unchanged" to chown
 	switch {
-	case n.UID < 0 || n.UID > maxID || n.GID < 0 || n.GID > maxID:
+	case min(n.UID, n.GID) < 0 || max(n.UID, n.GID) > maxID:
 		return fmt.Errorf("owner %d:%d is out of range", n.UID, n.GID)
 	case n.Size < 0 || n.off < 0 || n.Size > size-n.off:
 		return fmt.Errorf("its content of %d bytes at byte %d is not within the tar of %d bytes: the tar is truncated or not a tar", n.Size, n.off, size)
@@ -238,6 +238,10 @@ func (n *Inode) check(size int64) error {
 	case len(n.Target) > maxPath || strings.IndexByte(n.Target, 0) >= 0:
 		return fmt.Errorf("the target of the symbolic link has a NUL byte or more than %d bytes", maxPath)
 	}
+	return n.checkXattrs()
+}
+
+func (n *Inode) checkXattrs() error {
 	for name, value := range n.Xattrs {
 		if name == "" || len(name) > maxXattrName || len(value) > maxXattrValue || strings.IndexByte(name, 0) >= 0 {
 			return fmt.Errorf("extended attribute %.64q (%d bytes) is larger than Linux allows", name, len(value))

@@ -262,8 +262,7 @@ func layersFrom(ops []byte) [][]item {
 	return layers
 }
 
-// FuzzFlatten compares Flatten with the oracle, and Merge of one-layer trees
-// without whiteouts with Flatten.
+// FuzzFlatten compares Flatten with the oracle.
 func FuzzFlatten(f *testing.F) {
 	f.Add([]byte{0, 3, 7, 8, 0, 0, 6, 3, 0, 0, 4, 1})
 	f.Add([]byte{4, 0, 1, 0, 4, 4, 8, 0, 0, 2, 0, 0, 7, 4, 0, 0, 3, 3})

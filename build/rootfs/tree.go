@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -116,6 +117,9 @@ func New(files map[string]*Inode) (*Tree, error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		p, err := cleanPath(name)
 		if err == nil {
+			err = files[name].usable()
+		}
+		if err == nil {
 			err = b.put(p, files[name])
 		}
 		if err != nil {
@@ -123,6 +127,19 @@ func New(files map[string]*Inode) (*Tree, error) {
 		}
 	}
 	return b.tree(), nil
+}
+
+// usable refuses an inode that a caller has made and the package cannot use.
+func (n *Inode) usable() error {
+	switch {
+	case n == nil:
+		return errors.New("it has no inode")
+	case n.Type() == ModeLink && n.Target == "":
+		return errors.New("the symbolic link has no target")
+	case n.Size != 0 && n.data == nil:
+		return fmt.Errorf("it has no content for its %d bytes; make it with NewFile", n.Size)
+	}
+	return nil
 }
 
 // Root returns the inode of the root directory, never nil.

@@ -34,6 +34,13 @@ func TestNew(t *testing.T) {
 			t.Errorf("New accepts %q", bad)
 		}
 	}
+	for name, bad := range map[string]*Inode{
+		"nil": nil, "no target": {Mode: ModeLink | 0o777}, "no content": {Mode: ModeFile, Size: 1}, ".": hello,
+	} {
+		if _, err := New(map[string]*Inode{name: bad}); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestPlace(t *testing.T) {
