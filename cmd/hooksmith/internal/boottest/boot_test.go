@@ -13,8 +13,8 @@ import (
 
 // What HookOS prints on its way up, in this order.
 const (
-	initStarted = `^hooksmith: init started.*$`
-	dockerReady = `docker: ready \((\w+).*$`
+	initStarted = `hooksmith: init started.*$`
+	dockerReady = `hooksmith: docker: ready \((\w+).*$`
 	shellPrompt = `Press Enter for a root shell\.`
 )
 
@@ -85,9 +85,9 @@ func TestTooLittleMemory(t *testing.T) {
 	m := artifacts(t)
 	m.MemoryMiB = 512
 	v := boot(t, m)
-	v.wait(`(?i)hooksmith:.*(RAM|memory).*\b(\d{3,4}) MiB.*$`)
-	v.wait(shellPrompt)
-	v.lacks("docker: ready")
+	v.wait(`hooksmith: ERROR: too little memory: this machine has \d+ MiB, HookOS needs at least \d+ MiB`)
+	v.wait(`hooksmith: (a rescue shell is on every console|there is no working shell).*$`)
+	v.lacks(`hooksmith: docker`)
 }
 
 // `hooksmith qemu` itself boots the files, and takes QEMU along when it is

@@ -81,14 +81,18 @@ func (c *console) state() (text string, changed <-chan struct{}, ended error) {
 var broken = regexp.MustCompile(`Kernel panic - not syncing.*|Out of memory: Killed.*`)
 
 // expect waits until pattern matches the text after the last match, and
-// returns the match with its groups. It fails at the deadline, at the end of
-// the machine and at a kernel panic that pattern does not ask for.
+// returns the match with its groups. A pattern that ends in $ waits for the
+// end of the line. It fails at the deadline, at the end of the machine and at a
+// kernel panic that pattern does not ask for.
 func (c *console) expect(pattern string, within time.Duration) ([]string, error) {
 	re := regexp.MustCompile("(?m)" + pattern)
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	for {
 		text, changed, ended := c.state()
+		if strings.HasSuffix(pattern, "$") && ended == nil {
+			text = text[:strings.LastIndexByte(text, '\n')+1]
+		}
 		if m := re.FindStringSubmatchIndex(text); m != nil {
 			c.seen += m[1]
 			return groups(text, m), nil
@@ -138,7 +142,7 @@ func TestConsole(t *testing.T) {
 	}()
 	for _, tt := range []struct{ pattern, want, err string }{
 		{`^login: `, "login: ", ""},
-		{`ready \((\w+)\)$`, "overlay2", ""},
+		{`ready \((\w+).*$`, "overlay2", ""}, // not "over"
 		{`^boot`, "", "QEMU ended"}, // before what has matched already
 		{`ready (.*)`, "again", ""},
 		{`ready`, "", `waiting for "ready": QEMU ended`},
