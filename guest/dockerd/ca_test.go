@@ -1,0 +1,113 @@
+package dockerd
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testCA makes a CA certificate with its key.
+func testCA(t testing.TB, name string) (cert *x509.Certificate, key *ecdsa.PrivateKey, text []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// serverCert makes a certificate for an address, signed by the CA.
+func serverCert(t testing.TB, ca *x509.Certificate, caKey *ecdsa.PrivateKey, ip string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: ip}, IPAddresses: []net.IP{net.ParseIP(ip)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca, &key.PublicKey, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func TestParseCA(t *testing.T) {
+	one, key, onePEM := testCA(t, "one")
+	_, _, twoPEM := testCA(t, "two")
+	keyDER, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER})
+	for _, test := range []struct {
+		name  string
+		text  []byte
+		clean []byte
+		about string
+		err   string
+	}{
+		{name: "PEM", text: onePEM, clean: onePEM, about: `"CN=one" until 20`},
+		{name: "DER", text: one.Raw, clean: onePEM, about: `"CN=one" until 20`},
+		{name: "two, with words and a key between", text: bytes.Join([][]byte{onePEM, []byte("words\n"), keyPEM, twoPEM}, nil), clean: append(bytes.Clone(onePEM), twoPEM...), about: "and 1 more"},
+		{name: "a key", text: keyPEM, err: "no certificate"},
+		{name: "a page", text: []byte("<html>404</html>"), err: "no certificate"},
+		{name: "nothing", err: "no certificate"},
+		{name: "a broken one after a good one", text: append(bytes.Clone(onePEM), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})...), err: "no certificate"},
+		{name: "too much", text: make([]byte, maxCA+1), err: "more than"},
+	} {
+		clean, about, err := parseCA(test.text)
+		if test.err != "" {
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s: error %v, want %q", test.name, err, test.err)
+			}
+			continue
+		}
+		if err != nil || !bytes.Equal(clean, test.clean) || !strings.Contains(about, test.about) {
+			t.Errorf("%s: %q, %v\n%s", test.name, about, err, clean)
+		}
+	}
+}
+
+func FuzzParseCA(f *testing.F) {
+	_, _, text := testCA(f, "seed")
+	f.Add(text)
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		clean, _, err := parseCA(text)
+		if err != nil {
+			return
+		}
+		again, _, err := parseCA(clean)
+		if err != nil || !bytes.Equal(again, clean) {
+			t.Errorf("what parseCA wrote it does not read: %v", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(clean) {
+			t.Error("crypto/x509 does not take it")
+		}
+	})
+}

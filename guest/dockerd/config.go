@@ -1,0 +1,137 @@
+package dockerd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/template"
+
+	"strings"
+)
+
+// paths is where the applet finds and puts things. All are dockerd's and LinuxKit's usual ones, but in tests.
+type paths struct {
+	run    string // /var/run: docker.sock is here, and all that does not outlive the machine
+	data   string // /var/lib/docker
+	etc    string // /etc/docker
+	bundle string // the system's CA certificates
+	baked  string // folder of CA certificates (*.crt) that are part of this HookOS
+}
+
+func (p paths) socket() string { return filepath.Join(p.run, "docker.sock") }
+func (p paths) exec() string   { return filepath.Join(p.run, "docker") }
+func (p paths) containerdSocket() string {
+	return filepath.Join(p.run, "docker/containerd/containerd.sock")
+}
+func (p paths) ours(name string) string { return filepath.Join(p.run, "hook-docker", name) }
+
+// daemonJSON is the text of daemon.json. base, which may be empty, is one that is part of this HookOS: it wins over
+// our defaults, and the kernel arguments win over it.
+//
+//   - overlay2 and no containerd snapshotter: embedded images are in the former's form.
+//   - No userland proxy: the kernel does the same, and the image need not hold docker-proxy.
+//   - No ip6tables: it saves a second round of the firewall commands that are a third of dockerd's start.
+//   - Live restore: containers outlive a dockerd that ends, and so does the action that is writing a disk; a reboot
+//     does not wait for them either.
+//   - Logs are bounded, since all of it is RAM, also the copies that dockerd keeps of what it sends to syslog.
+func daemonJSON(base []byte, s settings) ([]byte, error) {
+	config := map[string]any{}
+	if len(base) > 0 {
+		if err := json.Unmarshal(base, &config); err != nil {
+			return nil, fmt.Errorf("reading daemon.json: %w", err)
+		}
+	}
+	for key, value := range map[string]any{
+		"storage-driver":   "overlay2",
+		"features":         map[string]bool{"containerd-snapshotter": false},
+		"userland-proxy":   false,
+		"ip6tables":        false,
+		"live-restore":     true,
+		"shutdown-timeout": 5,
+		"log-driver":       "json-file",
+		"log-opts":         map[string]string{"max-size": "10m", "max-file": "2"},
+	} {
+		if _, ok := config[key]; !ok {
+			config[key] = value
+		}
+	}
+	if s.syslog != "" {
+		config["log-driver"] = "syslog"
+		config["log-opts"] = map[string]string{
+			"syslog-address": "udp://" + s.syslog,
+			"syslog-format":  "rfc5424",
+			"tag":            "{{.Name}}/{{.ID}}",
+			"cache-max-size": "10m",
+			"cache-max-file": "2",
+		}
+	}
+	if len(s.insecure) > 0 {
+		config["insecure-registries"] = s.insecure
+	}
+	if len(s.mirrors) > 0 {
+		config["registry-mirrors"] = s.mirrors
+	}
+	return json.MarshalIndent(config, "", "  ")
+}
+
+// containerdTOML is containerd's configuration, as dockerd writes it for one that it starts itself, less what docker
+// has no use for.
+var containerdTOML = template.Must(template.New("containerd.toml").Parse(`version = 2
+root = "{{.Data}}/containerd/daemon"
+state = "{{.Exec}}/containerd/daemon"
+oom_score = -500
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri",
+  "io.containerd.internal.v1.opt",
+  "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+]
+
+[grpc]
+  address = "{{.Socket}}"
+`))
+
+// writeConfig writes daemon.json and containerd.toml. A daemon.json of this HookOS that cannot be read is a problem, not
+// an error.
+func writeConfig(p paths, s settings) (problem, err error) {
+	base, err := os.ReadFile(filepath.Join(p.etc, "daemon.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		problem = fmt.Errorf("reading daemon.json: %w", err)
+	}
+	text, err := daemonJSON(base, s)
+	if err != nil {
+		problem = fmt.Errorf("%s is left out: %w", filepath.Join(p.etc, "daemon.json"), err)
+		if text, err = daemonJSON(nil, s); err != nil {
+			return problem, err
+		}
+	}
+	if err := writeFile(p.ours("daemon.json"), text); err != nil {
+		return problem, err
+	}
+	var toml strings.Builder
+	err = containerdTOML.Execute(&toml, map[string]string{"Data": p.data, "Exec": p.exec(), "Socket": p.containerdSocket()})
+	if err != nil {
+		return problem, fmt.Errorf("making containerd.toml: %w", err)
+	}
+	return problem, writeFile(p.ours("containerd.toml"), []byte(toml.String()))
+}
+
+// writeFile writes a file by renaming a finished one over it, and makes its folder.
+func writeFile(path string, contents []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("making room for %s: %w", path, err)
+	}
+	temp := path + ".new"
+	if err := os.WriteFile(temp, contents, 0o644); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
