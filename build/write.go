@@ -134,7 +134,11 @@ func (b *builder) segments(tree *rootfs.Tree, ram int64) ([]initramfs.Segment, e
 	// Modules and much firmware are compressed already: a higher level costs
 	// time and gains nothing.
 	fast := min(b.opt.Level, 1)
-	list := []initramfs.Segment{{Name: "base", Tree: base, Level: b.opt.Level}}
+	list := []initramfs.Segment{{
+		Name: "base", Tree: base, Level: b.opt.Level,
+		// The init goes first: it says so when memory does not suffice for the rest.
+		Last: func(p string) bool { return p == "containers" || strings.HasPrefix(p, "containers/") },
+	}}
 	for _, name := range []string{"modules", "firmware"} {
 		if t := only(name); t.Len() > 0 {
 			list = append(list, initramfs.Segment{Name: name, Tree: t, Level: fast})

@@ -82,7 +82,21 @@ func (p *plan) each(fn func(name string, n *rootfs.Inode, link linkOf) error) er
 			return err
 		}
 	}
-	return p.seg.Tree.Walk(record)
+	if p.seg.Last == nil {
+		return p.seg.Tree.Walk(record)
+	}
+	for _, last := range []bool{false, true} {
+		err := p.seg.Tree.Walk(func(name string, n *rootfs.Inode) error {
+			if p.seg.Last(name) != last {
+				return nil
+			}
+			return record(name, n)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // measure checks every record and sums up sizes.

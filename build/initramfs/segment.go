@@ -33,6 +33,11 @@ type Segment struct {
 	Compression Compression
 	Level       int       // of the compression, 0 for its default
 	Epoch       time.Time // if not zero, later modification times become this one
+
+	// Last, if not nil, chooses paths that are written after all others, so
+	// that a machine whose memory ends on the way has the others. What is
+	// below a chosen directory must be chosen too.
+	Last func(path string) bool
 }
 
 // Options are for Write; the zero value works.

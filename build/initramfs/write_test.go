@@ -382,3 +382,26 @@ func wantGoroutines(t *testing.T, what string, before int) {
 	}
 	t.Errorf("%s: %d goroutines are left over", what, runtime.NumGoroutine()-before)
 }
+
+func TestLast(t *testing.T) {
+	tree, err := rootfs.New(map[string]*rootfs.Inode{
+		"containers/a/big": rootfs.NewFile(0o644, []byte("big")),
+		"init":             rootfs.NewFile(0o755, []byte("init")),
+		"usr/bin/sh":       rootfs.NewFile(0o755, []byte("sh")),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	seg := Segment{Name: "base", Tree: tree, Compression: None, Last: func(p string) bool { return strings.HasPrefix(p, "containers") }}
+	if _, err := Write(t.Context(), &b, []Segment{seg}, Options{TempDir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	if err := Read(&b, Limits{}, func(e Entry, _ io.Reader) error { names = append(names, e.Name); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Join(names, " "), ". init usr usr/bin usr/bin/sh containers containers/a containers/a/big"; got != want {
+		t.Errorf("order %s, want %s", got, want)
+	}
+}
