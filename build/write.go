@@ -133,9 +133,13 @@ func (b *builder) segments(tree *rootfs.Tree, ram int64) ([]initramfs.Segment, e
 	}
 	// Modules and much firmware are compressed already: a higher level costs
 	// time and gains nothing.
+	level := b.opt.Level
+	if level == 0 && (b.opt.Compression == "" || b.opt.Compression == initramfs.Zstd) {
+		level = defaultZstdLevel
+	}
 	fast := min(b.opt.Level, 1)
 	list := []initramfs.Segment{{
-		Name: "base", Tree: base, Level: b.opt.Level,
+		Name: "base", Tree: base, Level: level,
 		// The init goes first: it says so when memory does not suffice for the rest.
 		Last: func(p string) bool { return p == "containers" || strings.HasPrefix(p, "containers/") },
 	}}
@@ -150,6 +154,10 @@ func (b *builder) segments(tree *rootfs.Tree, ram int64) ([]initramfs.Segment, e
 	}
 	return list, nil
 }
+
+// defaultZstdLevel costs two seconds more than the encoder's own default for a
+// HookOS, and saves 4% of what every machine downloads (README: figures).
+const defaultZstdLevel = 7
 
 // ramNeeded is the RAM in MiB of the smallest machine that can unpack a tree
 // of so many bytes: the kernel gives the root file system half of what is free
