@@ -25,11 +25,11 @@ type Writer struct {
 }
 
 type port struct {
-	path  string
-	lines chan []byte
-	flush chan chan struct{}
-	file  *os.File
-	tried time.Time
+	path   string
+	lines  chan []byte
+	flush  chan chan struct{}
+	file   *os.File
+	failed time.Time
 }
 
 // NewWriter prints on the consoles of these names in dev ("/dev"). Close ends it.
@@ -102,25 +102,31 @@ func (p *port) run() {
 	}
 }
 
+// print writes a line. A terminal hangs up on everybody when the session on it ends, so the first line after that takes
+// a second try with the terminal opened anew.
 func (p *port) print(line []byte) {
-	if p.file == nil && !p.open() {
-		return
-	}
-	// A file that has no deadline is no terminal, and does not block.
-	_ = p.file.SetWriteDeadline(time.Now().Add(patience))
-	if _, err := p.file.Write(line); err != nil && !os.IsTimeout(err) {
+	for range 2 {
+		if p.file == nil && !p.open() {
+			return
+		}
+		// A file that has no deadline is no terminal, and does not block.
+		_ = p.file.SetWriteDeadline(time.Now().Add(patience))
+		if _, err := p.file.Write(line); err == nil || os.IsTimeout(err) {
+			return
+		}
 		p.close()
 	}
+	p.failed = time.Now()
 }
 
 func (p *port) open() bool {
-	if time.Since(p.tried) < reopen {
+	if time.Since(p.failed) < reopen {
 		return false
 	}
-	p.tried = time.Now()
 	// O_NONBLOCK: opening a serial line waits for carrier otherwise, and writing must have a deadline.
 	file, err := os.OpenFile(p.path, os.O_WRONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
+		p.failed = time.Now()
 		return false
 	}
 	p.file = file

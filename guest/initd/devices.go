@@ -53,8 +53,27 @@ func (j *job) startDevices(ctx context.Context) {
 		j.spawn("listening to devices", func() { d.listen(ctx, conn) })
 	}
 	wanted := append(modules.List("/usr/lib/modules-load.d", "/etc/modules-load.d"), modules.Requested(j.params)...)
-	j.spawn("devices", func() { d.coldplug(ctx) })
+	j.spawn("devices", func() {
+		if d.plug != nil {
+			d.plug.Entropy(ctx)
+		}
+		j.spawn("entropy", j.waitForEntropy)
+		d.coldplug(ctx)
+	})
 	j.spawn("modules", func() { j.loadList(append(wanted, always...)) })
+}
+
+// waitForEntropy asks for random numbers and waits. Without somebody who waits the kernel does not begin to collect any
+// on a machine that has no source, and programs that only look whether there are some wait for ever.
+func (j *job) waitForEntropy() {
+	var b [1]byte
+	for {
+		_, err := unix.Getrandom(b[:], 0)
+		if !errors.Is(err, unix.EINTR) {
+			j.log.Debugf("random numbers are ready")
+			return
+		}
+	}
 }
 
 // coldplug loads modules for what is there. Links to disks are made by then, for most disks have come meanwhile.
@@ -85,6 +104,7 @@ func (j *job) loadList(names []string) {
 			j.log.Printf("%v", err)
 		}
 	}
+	j.log.Debugf("modules: %d loaded, lists included", j.devices.loader.Loaded())
 	// Keys of a module appear with it.
 	j.setSysctls()
 	j.mountEFI()

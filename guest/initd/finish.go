@@ -1,6 +1,9 @@
 package initd
 
 import (
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,20 +55,30 @@ func (p *pid1) finish() {
 
 // killAll sends a signal to every process and waits until all have gone, but not for long.
 func (p *pid1) killAll(sig unix.Signal, patience time.Duration) {
-	if unix.Kill(-1, sig) == unix.ESRCH {
-		return
-	}
+	_ = unix.Kill(-1, sig)
 	deadline := time.After(patience)
-	for {
+	for othersLeft("/proc") {
 		select {
 		case <-p.exits:
-			if unix.Kill(-1, 0) == unix.ESRCH {
-				return
-			}
+		case <-time.After(20 * time.Millisecond):
 		case <-deadline:
 			return
 		}
 	}
+}
+
+// othersLeft says whether there is a process beside PID 1 and the kernel's threads, which have no program.
+func othersLeft(proc string) bool {
+	entries, _ := os.ReadDir(proc)
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err != nil || pid <= 1 {
+			continue
+		}
+		if _, err := os.Readlink(filepath.Join(proc, e.Name(), "exe")); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // unmountDisks unmounts the file systems of block devices, the last first. One that is in use becomes read-only.

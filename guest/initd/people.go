@@ -14,6 +14,9 @@ import (
 // rebootFile is what a workflow creates, as /worker/reboot, to have the machine rebooted.
 const rebootFile = "/run/worker/reboot"
 
+// bannerPatience is how long the consoles wait for the boot, so that the banner has something to tell.
+const bannerPatience = 10 * time.Second
+
 // startConsoles offers a shell on every console, and answers the `service` applet.
 func (j *job) startConsoles(ctx context.Context) {
 	j.spawn("the service socket", func() {
@@ -38,7 +41,13 @@ func (j *job) startConsoles(ctx context.Context) {
 			Device: device, Term: console.Terminal(device[len("/dev/"):]), Banner: func() string { return console.Banner(j.status(device)) },
 			Shell: shell(), Env: []string{path, "HOME=/", "PS1=\\h:\\w# "}, Logf: j.log.Debugf,
 		}
-		j.spawn("the shell on "+device, func() { g.Run(ctx) })
+		j.spawn("the shell on "+device, func() {
+			select {
+			case <-j.booted:
+			case <-time.After(bannerPatience):
+			}
+			g.Run(ctx)
+		})
 	}
 }
 

@@ -19,7 +19,6 @@ const (
 
 // setup does the small things that containers rely on. What fails is told and left.
 func (j *job) setup() {
-	j.spawn("entropy", j.waitForEntropy)
 	for _, step := range []struct {
 		what string
 		do   func() error
@@ -35,19 +34,6 @@ func (j *job) setup() {
 		}
 	}
 	j.setSysctls()
-}
-
-// waitForEntropy asks for random numbers and waits. Without somebody who waits the kernel does not begin to collect any
-// on a machine that has no source, and programs that only look whether there are some wait for ever.
-func (j *job) waitForEntropy() {
-	var b [1]byte
-	for {
-		_, err := unix.Getrandom(b[:], 0)
-		if !errors.Is(err, unix.EINTR) {
-			j.log.Debugf("random numbers are ready (%v)", err)
-			return
-		}
-	}
 }
 
 // prepareFolders makes folders and files that images expect.

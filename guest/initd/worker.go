@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,6 +44,7 @@ type job struct {
 	services *service.Supervisor
 	devices  *devices
 	signals  chan os.Signal
+	booted   chan struct{} // closed when all services have been started
 }
 
 // runWorker boots the machine, keeps it running and stops it again. Its result goes to PID 1.
@@ -59,24 +61,25 @@ func runWorker(ctx context.Context, resumed bool) error {
 	running, stopServices := context.WithCancel(ctx)
 	defer stopServices()
 
+	j.log.Debugf("worker started")
+
 	// 2. Devices and consoles come up on their own from here.
-	j.setup()
 	j.startDevices(running)
+	j.setup()
 	j.startConsoles(running)
 	j.watchPower(running)
 
 	// 3. Containers.
 	action := make(chan power.Action, 1)
 	go func() { action <- j.awaitAction() }()
-	booted := make(chan struct{})
 	j.spawn("boot", func() {
-		defer close(booted)
+		defer close(j.booted)
 		j.boot(running, resumed)
 	})
 
 	// 4. The end.
 	wanted := <-action
-	j.shutdown(stopServices, booted, wanted)
+	j.shutdown(stopServices, wanted)
 	_, err := fmt.Fprintln(results, wanted)
 	return err
 }
@@ -84,7 +87,7 @@ func runWorker(ctx context.Context, resumed bool) error {
 func newJob() *job {
 	j := &job{
 		line: readFile(cmdline.Path), log: &bootlog.Log{}, exits: &reaper.Exits{},
-		signals: make(chan os.Signal, 16), runc: oci.Runc{Root: service.RuncRoot, State: service.StateDir},
+		signals: make(chan os.Signal, 16), booted: make(chan struct{}), runc: oci.Runc{Root: service.RuncRoot, State: service.StateDir},
 	}
 	j.params = cmdline.Parse(j.line)
 	j.names = console.Names(j.params, console.Active())
@@ -144,12 +147,14 @@ func (j *job) boot(ctx context.Context, resumed bool) {
 		}
 	}
 	services := j.bundles("services")
+	slices.SortStableFunc(services, func(a, b string) int { return order(a) - order(b) })
 	j.devices.need(fileSystems(services))
 	for _, dir := range services {
 		if ctx.Err() == nil {
 			j.services.Add(ctx, dir)
 		}
 	}
+	j.services.Tried(ctx)
 	j.log.Printf("boot complete: %d onboot containers, %d services", len(onboot), len(services))
 }
 
@@ -164,6 +169,23 @@ func (j *job) bundles(kind string) []string {
 		names[i] = filepath.Join(dir, names[i])
 	}
 	return names
+}
+
+// orderAnnotation is the key in config.json of a number: services with a lower one are started first. Starting them takes
+// all the processor there is, so it matters which does not have to wait.
+const orderAnnotation = "hooksmith.order"
+
+// order is the number of a service, 50 if it has none.
+func order(dir string) int {
+	b, err := oci.Load(dir)
+	if err != nil {
+		return 50
+	}
+	number, err := strconv.Atoi(b.Config.Annotations[orderAnnotation])
+	if err != nil {
+		return 50
+	}
+	return number
 }
 
 // fileSystems are the file systems that have to be known for the containers to be mounted.
@@ -204,7 +226,7 @@ func (j *job) awaitAction() power.Action {
 }
 
 // shutdown runs what is to run at the end, as LinuxKit does while services are still there, and then stops those.
-func (j *job) shutdown(stopServices func(), booted <-chan struct{}, action power.Action) {
+func (j *job) shutdown(stopServices func(), action power.Action) {
 	j.log.Printf("%s: stopping services", action)
 	ctx, cancel := context.WithTimeout(context.Background(), onshutdownPatience)
 	defer cancel()
@@ -216,7 +238,7 @@ func (j *job) shutdown(stopServices func(), booted <-chan struct{}, action power
 	}
 	stopServices()
 	select {
-	case <-booted: // no service is added any more
+	case <-j.booted: // no service is added any more
 		j.services.Wait()
 	case <-ctx.Done():
 	}

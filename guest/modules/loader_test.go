@@ -199,9 +199,22 @@ func TestDevices(t *testing.T) {
 		"bus/pci/devices/0000:00:03.0/modalias": "pci:b", "bus/pci/devices/0000:00:02.0/modalias": "pci:a", "bus/pci/devices/0000:00:04.0/modalias": "pci:a",
 		"bus/virtio/devices/virtio0/modalias": "virtio:d00000004v00001AF4", "bus/empty/devices/x/modalias": "", "class/dmi/id/modalias": "dmi:x",
 	})
-	want := []string{"virtio:d00000004v00001AF4", "pci:a", "pci:b", "dmi:x"}
+	want := []string{"pci:a", "pci:b", "virtio:d00000004v00001AF4", "dmi:x"}
 	if got := Devices(sys); !slices.Equal(got, want) {
 		t.Errorf("Devices = %q, want %q", got, want)
+	}
+}
+
+func TestEntropy(t *testing.T) {
+	for modalias, want := range map[string][]string{"virtio:d00000004v00001AF4": {"a"}, "virtio:d00000001v00001AF4": nil} {
+		policy := &Policy{}
+		policy.Read("alias virtio:d00000004v* a")
+		l, k := testLoader(t, policy)
+		sys := sysTree(t, map[string]string{"bus/virtio/devices/virtio0/modalias": modalias, "bus/virtio/devices/virtio1/modalias": "virtio:d00000002"})
+		(&Plugger{Loader: l, Sys: sys}).Entropy(t.Context())
+		if !slices.Equal(k.inserted, want) {
+			t.Errorf("%s: inserted %q, want %q", modalias, k.inserted, want)
+		}
 	}
 }
 

@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// entropySource is the front of virtio-rng's modalias. It goes first: until the kernel has random numbers everything
-// that wants some waits, and a virtual machine may have no other source.
+// entropySource is the front of virtio-rng's modalias.
 const entropySource = "virtio:d00000004"
 
 // settleCheck is how often the kernel's event number is looked at while nothing happens.
@@ -31,22 +30,11 @@ func Devices(sys string) []string {
 		}
 	}
 	seen := map[string]bool{"": true}
-	aliases = slices.DeleteFunc(aliases, func(a string) bool {
+	return slices.DeleteFunc(aliases, func(a string) bool {
 		was := seen[a]
 		seen[a] = true
 		return was
 	})
-	slices.SortStableFunc(aliases, func(a, b string) int {
-		return rank(a) - rank(b)
-	})
-	return aliases
-}
-
-func rank(modalias string) int {
-	if strings.HasPrefix(modalias, entropySource) {
-		return 0
-	}
-	return 1
 }
 
 // Plugger loads modules for the devices there are and for those that come. The zero value with a Loader is ready.
@@ -68,6 +56,16 @@ func (p *Plugger) sys() string {
 		return "/sys"
 	}
 	return p.Sys
+}
+
+// Entropy loads the driver of a virtual machine's source of random numbers, if it has one.
+func (p *Plugger) Entropy(ctx context.Context) {
+	files, _ := filepath.Glob(filepath.Join(p.sys(), "bus/virtio/devices/*/modalias"))
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(text), entropySource) {
+			p.Loader.LoadAll(ctx, p.Loader.Wanted([]string{strings.TrimSpace(string(text))}))
+		}
+	}
 }
 
 // Coldplug loads modules for every device that is there and says how many devices asked. Their children announce

@@ -78,7 +78,7 @@ func (i Interface) addInside(pid int) error {
 		return err
 	}
 	defer theirs.Close()
-	handle, err := netlink.NewHandleAt(theirs)
+	handle, err := netlink.NewHandleAt(theirs, unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}

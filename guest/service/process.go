@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,12 +86,29 @@ func (p *process) signal(sig unix.Signal) error {
 
 // stop asks the process to end, waits, and kills it when it has not ended after the grace.
 func (p *process) stop(ctx context.Context, grace time.Duration) {
+	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid)); err == nil && deaf(string(status)) {
+		_ = p.signal(unix.SIGKILL)
+		return
+	}
 	_ = p.signal(unix.SIGTERM)
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	if p.pidfd != nil && p.waitEnd(ctx) != nil {
 		_ = p.signal(unix.SIGKILL)
 	}
+}
+
+// deaf says of a process, by its /proc/PID/status, that SIGTERM does nothing to it: the first process of a pid namespace
+// gets only signals that it has a handler for. A shell or `sleep` as a container has none, and waiting for it is vain.
+func deaf(status string) bool {
+	field := func(name string) string {
+		_, rest, _ := strings.Cut(status, "\n"+name+":")
+		value, _, _ := strings.Cut(rest, "\n")
+		return value
+	}
+	pids := strings.Fields(field("NSpid"))
+	caught, err := strconv.ParseUint(strings.TrimSpace(field("SigCgt")), 16, 64)
+	return len(pids) > 1 && pids[len(pids)-1] == "1" && err == nil && caught&(1<<(unix.SIGTERM-1)) == 0
 }
 
 func (p *process) close() {

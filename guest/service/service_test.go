@@ -32,6 +32,25 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+func TestDeaf(t *testing.T) {
+	tests := []struct {
+		name, status string
+		want         bool
+	}{
+		{"shell in a container", "Name:\tsh\nNSpid:\t250\t1\nSigBlk:\t0\nSigCgt:\t0000000000010002\n", true},
+		{"handler in a container", "Name:\tdockerd\nNSpid:\t250\t1\nSigCgt:\tfffffffd7fc1feff\n", false},
+		{"pid namespace of the host", "Name:\tsh\nNSpid:\t250\nSigCgt:\t0000000000000000\n", false},
+		{"not the first", "Name:\tsh\nNSpid:\t250\t7\nSigCgt:\t0000000000000000\n", false},
+		{"odd", "Name:\tsh\nNSpid:\t250\t1\nSigCgt:\t\n", false},
+		{"empty", "", false},
+	}
+	for _, test := range tests {
+		if got := deaf(test.status); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
+
 func TestRestartPolicy(t *testing.T) {
 	tests := []struct {
 		name, script, annotations string
@@ -98,6 +117,10 @@ func TestDo(t *testing.T) {
 	defer func() { cancel(); l.Wait() }()
 	l.Add(ctx, l.bundle("web", "trap '' TERM; while :; do sleep 0.05; done", ""))
 	l.Add(ctx, l.bundle("bad", "exit 1", ""))
+	l.Tried(ctx)
+	if l.info("web").State != Running {
+		t.Errorf("after Tried: %+v", l.info("web"))
+	}
 	l.expect("running", func() bool { return l.info("web").State == Running && l.info("bad").State == Waiting })
 	pid := l.info("web").PID
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +38,10 @@ type Options struct {
 type Supervisor struct {
 	options Options
 
+	// slots has a place for each container that may be started at a time: as many as there are processors. More would
+	// only make all of them late.
+	slots chan struct{}
+
 	mu    sync.Mutex
 	units []*unit
 	once  []*container // onboot and onshutdown, for List
@@ -47,19 +53,35 @@ func New(o Options) *Supervisor {
 	if o.Grace == 0 {
 		o.Grace = Grace
 	}
-	return &Supervisor{options: o}
+	return &Supervisor{options: o, slots: make(chan struct{}, runtime.NumCPU())}
 }
 
 // ErrNotFound is a name of no service.
 var ErrNotFound = errors.New("no such service")
 
-// Add keeps the container in dir running until ctx ends; then it is stopped. Wait waits for that.
+// Add keeps the container in dir running until ctx ends; then it is stopped. Wait waits for that. Add returns when its
+// turn has come to be started, so services are started in the order of the calls.
 func (s *Supervisor) Add(ctx context.Context, dir string) {
-	u := &unit{container: s.container("service", dir), commands: make(chan command), backoff: s.options.Backoff}
+	u := &unit{container: s.container("service", dir), commands: make(chan command), backoff: s.options.Backoff, tried: make(chan struct{})}
 	s.mu.Lock()
 	s.units = append(s.units, u)
 	s.mu.Unlock()
-	s.wg.Go(func() { u.run(ctx) })
+	if u.acquire(ctx) == nil {
+		s.wg.Go(func() { u.run(ctx) })
+	}
+}
+
+// Tried returns when each service has been started once, or could not be, or ctx has ended.
+func (s *Supervisor) Tried(ctx context.Context) {
+	s.mu.Lock()
+	units := slices.Clone(s.units)
+	s.mu.Unlock()
+	for _, u := range units {
+		select {
+		case <-u.tried:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // Wait returns when all services have ended, after the end of their contexts.
@@ -129,7 +151,7 @@ func (s *Supervisor) container(kind, dir string) *container {
 		id, log = kind+"."+name, filepath.Join(s.options.LogDir, kind+"."+name+".log")
 	}
 	c := &container{
-		options: s.options, dir: dir, id: id,
+		options: s.options, dir: dir, id: id, slots: s.slots,
 		info: Info{Name: name, Kind: kind, State: Starting, Since: time.Now(), Log: log},
 		out:  &output{mirror: func(line string) { s.options.Log.Printf("%s", line) }},
 	}
@@ -146,6 +168,8 @@ type container struct {
 	bundle   oci.Bundle
 	prepared bool
 	out      *output
+	slots    chan struct{}
+	holding  bool // a slot
 
 	mu   sync.Mutex
 	info Info
@@ -192,8 +216,32 @@ func (c *container) prepare() error {
 	return nil
 }
 
-// start creates and starts the container.
+// acquire waits for a slot, in the order of the calls.
+func (c *container) acquire(ctx context.Context) error {
+	select {
+	case c.slots <- struct{}{}:
+		c.holding = true
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting to start %s: %w", c.info.Name, ctx.Err())
+	}
+}
+
+func (c *container) release() {
+	if c.holding {
+		c.holding = false
+		<-c.slots
+	}
+}
+
+// start creates and starts the container, in a slot.
 func (c *container) start(ctx context.Context) (*process, error) {
+	if !c.holding {
+		if err := c.acquire(ctx); err != nil {
+			return nil, err
+		}
+	}
+	defer c.release()
 	if err := c.prepare(); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,8 @@ type unit struct {
 	*container
 	commands chan command
 	backoff  Backoff
+	tried    chan struct{} // closed when it has been started for the first time, or could not be
+	begun    bool          // tried is closed
 	// answer is the command to answer once the next start has succeeded or failed.
 	answer *command
 }
@@ -90,12 +92,14 @@ type life struct {
 func (u *unit) live(ctx context.Context) life {
 	u.set(Starting, "")
 	p, err := u.start(ctx)
+	if err == nil {
+		defer p.close()
+		u.options.Log.Printf("service %s started (pid %d)", u.info.Name, p.pid)
+	}
 	u.reply(err)
 	if err != nil {
 		return life{err: err}
 	}
-	defer p.close()
-	u.options.Log.Printf("service %s started (pid %d)", u.info.Name, p.pid)
 
 	var l life
 	ended := make(chan struct{})
@@ -183,6 +187,10 @@ func (u *unit) pause(ctx context.Context, delay <-chan time.Time) {
 
 // reply answers the command that asked for the start which has just been tried.
 func (u *unit) reply(err error) {
+	if !u.begun {
+		u.begun = true
+		close(u.tried)
+	}
 	if u.answer != nil {
 		u.answer.done <- err
 		u.answer = nil
