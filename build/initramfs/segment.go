@@ -49,6 +49,12 @@ type Options struct {
 	// written since its last call, by several goroutines at once. The sum
 	// over a whole Write is UnpackedSize.
 	Progress func(n int64)
+	// Cache, if not nil, keeps compressed segments. What Write returns and
+	// writes is the same with and without.
+	Cache Cache
+	// Program names all code that decides about the bytes of a segment. What
+	// another program has cached is not used.
+	Program string
 }
 
 // Info describes a segment as it was written.
@@ -105,13 +111,14 @@ func UnpackedSize(segments []Segment) (int64, error) {
 	return sum, err
 }
 
-// part is a compressed segment in a temporary file. Where the system allows
+// part is a compressed segment in a temporary file or in the cache. Where the system allows
 // it, the file has no name from the start: it goes with the process, however
 // that ends.
 type part struct {
-	file  *os.File
-	named bool
-	info  Info
+	file   *os.File
+	named  bool
+	info   Info
+	cached bool // verified when it is read
 }
 
 func newPart(dir string) (part, error) {
@@ -142,17 +149,21 @@ func compressAll(ctx context.Context, plans []plan, parts []part, opt Options) e
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, p := range plans {
-		g.Go(func() (err error) {
-			enc := p.seg.Compression.encoder(p.seg.Level)
+		enc := p.seg.Compression.encoder(p.seg.Level)
+		write := func(ctx context.Context, w io.Writer) (Info, error) {
 			need := min(enc.memory, memoryLimit)
 			if err := memory.Acquire(ctx, need); err != nil {
-				return err
+				return Info{}, err
 			}
 			defer memory.Release(need)
-			if parts[i], err = newPart(opt.TempDir); err != nil {
-				return err
+			return compress(ctx, w, p, enc, opt.Progress)
+		}
+		g.Go(func() (err error) {
+			if opt.Cache != nil {
+				parts[i], err = fromCache(ctx, p, opt, write)
+			} else if parts[i], err = newPart(opt.TempDir); err == nil {
+				parts[i].info, err = write(ctx, parts[i].file)
 			}
-			parts[i].info, err = compress(ctx, parts[i].file, p, enc, opt.Progress)
 			if err != nil {
 				return fmt.Errorf("segment %q: %w", p.seg.Name, err)
 			}
@@ -247,6 +258,7 @@ func join(ctx context.Context, w io.Writer, parts []part) ([]Info, error) {
 }
 
 func copyPart(ctx context.Context, w io.Writer, p part, buf []byte) error {
+	sum := sha256.New()
 	for done := int64(0); done < p.info.Size; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -255,10 +267,16 @@ func copyPart(ctx context.Context, w io.Writer, p part, buf []byte) error {
 		if n, err := p.file.ReadAt(some, done); n < len(some) {
 			return fmt.Errorf("reading it back: %w", err)
 		}
+		if p.cached {
+			sum.Write(some)
+		}
 		if _, err := w.Write(some); err != nil {
 			return err
 		}
 		done += int64(len(some))
+	}
+	if p.cached && hex.EncodeToString(sum.Sum(nil)) != p.info.SHA256 {
+		return p.damaged()
 	}
 	return nil
 }

@@ -202,6 +202,13 @@ func TestFlatten(t *testing.T) {
 			x/y/ 755
 			x/z/ 755 implied
 			x/z/f 644 "2"`},
+		{"dot-dot after an absolute target stays inside", [][]item{
+			{symlink("x/y/l", "/../etc"), file("x/y/l/passwd", "1")}}, `
+			etc/ 755 implied
+			etc/passwd 644 "1"
+			x/ 755 implied
+			x/y/ 755 implied
+			x/y/l -> /../etc`},
 		{"dangling symlink as a parent makes its target", [][]item{
 			{symlink("var/run", "/run")}, {file("var/run/x", "1")}}, `
 			run/ 755 implied
@@ -213,6 +220,19 @@ func TestFlatten(t *testing.T) {
 			wantDump(t, flatten(t, tc.layers...), tc.want)
 		})
 	}
+}
+
+// TestFlattenLayerTwice: a layer that comes again replaces its files, and does
+// not bring back the links that were made to the old ones.
+func TestFlattenLayerTwice(t *testing.T) {
+	l := layerOf(t, file("a", "1"))
+	tree, err := Flatten(l, layerOf(t, hardlink("b", "a")), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantDump(t, tree, `
+		a 644 "1"
+		b 644 "1"`)
 }
 
 func TestFlattenErrors(t *testing.T) {

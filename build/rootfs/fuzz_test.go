@@ -140,3 +140,46 @@ func TestMarshalLoad(t *testing.T) {
 		t.Error("a truncated layer loads")
 	}
 }
+
+// TestLoadChecks: an index whose checksum is right and whose content is not.
+func TestLoadChecks(t *testing.T) {
+	file := Inode{Mode: ModeFile | 0o644}
+	at := func(off, size int64) Inode { n := file; n.off, n.Size = off, size; return n }
+	for _, tc := range []struct {
+		name string
+		e    entry
+	}{
+		{"content beyond the tar", entry{path: "a", inode: at(900, 101)}},
+		{"content far beyond the tar", entry{path: "a", inode: at(1<<62, 1<<62)}},
+		{"path outside", entry{path: "../a", inode: file}},
+		{"path not clean", entry{path: "a//b", inode: file}},
+		{"hard link outside", entry{kind: kindLink, path: "a", link: "../b"}},
+		{"whiteout outside", entry{kind: kindWhiteout, path: ".."}},
+		{"kind", entry{kind: kindSkip, path: "a"}},
+		{"owner", entry{path: "a", inode: Inode{Mode: ModeFile, UID: 1<<32 - 1}}},
+		{"type", entry{path: "a", inode: Inode{Mode: 0o644}}},
+		{"socket", entry{path: "a", inode: Inode{Mode: ModeSocket}}},
+		{"mode", entry{path: "a", inode: Inode{Mode: ModeFile | 1<<20}}},
+		{"directory with content", entry{path: "a", inode: Inode{Mode: ModeDir, Size: 1}}},
+		{"file with target", entry{path: "a", inode: Inode{Mode: ModeFile, Target: "x"}}},
+		{"link without target", entry{path: "a", inode: Inode{Mode: ModeLink}}},
+		{"target with NUL", entry{path: "a", inode: Inode{Mode: ModeLink, Target: "x\x00"}}},
+		{"root is a file", entry{path: ".", inode: file}},
+		{"attribute", entry{path: "a", inode: Inode{Mode: ModeFile, Xattrs: map[string]string{"": "x"}}}},
+	} {
+		good := entry{path: "good", inode: at(900, 100)}
+		l := &Layer{size: 1000, entries: []entry{good, tc.e}}
+		index, err := l.MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(bytes.NewReader(make([]byte, 1000)), index); err == nil {
+			t.Errorf("%s: loads", tc.name)
+		}
+		l.entries = l.entries[:1]
+		index, _ = l.MarshalBinary()
+		if _, err := Load(bytes.NewReader(make([]byte, 1000)), index); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -230,7 +230,7 @@ func (o *oracle) dump() string {
 // layersFrom turns fuzz input into layers: three bytes make an entry.
 func layersFrom(ops []byte) [][]item {
 	names := []string{"a", "b", "c", "a/a", "a/b", "a/c", "b/a", "b/b", "b/c", "a/a/a", "a/b/c", "c/a/b", "b/c/a/a"}
-	targets := []string{"a", "b", "/a", "/b/a", "..", "../b", "a/..", "c", "/", ".", "a/b/../c", "../../../c/a", "nowhere/x"}
+	targets := []string{"a", "b", "/a", "/b/a", "..", "../b", "a/..", "c", "/", ".", "a/b/../c", "../../../c/a", "nowhere/x", "/../b"}
 	layers := [][]item{nil}
 	for i := 0; i+2 < len(ops); i += 3 {
 		name, x := names[int(ops[i+1])%len(names)], int(ops[i+2])

@@ -1,0 +1,120 @@
+package initramfs
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"hooksmith/build/rootfs"
+)
+
+// Cache keeps files by a key that names everything that they depend on
+// (fetch.Cache). It makes each at most once.
+type Cache interface {
+	Derive(ctx context.Context, key string, mk func(ctx context.Context, w io.Writer) error) (*os.File, error)
+}
+
+// cacheVersion is the version of a segment's bytes: a change of this package
+// that gives other bytes for the same segment needs another one.
+const cacheVersion = "1"
+
+// fromCache returns the compressed segment that the cache has, or that write
+// makes for it. In the cache the segment's SHA-256 stands behind its bytes.
+func fromCache(ctx context.Context, p plan, opt Options, write func(context.Context, io.Writer) (Info, error)) (part, error) {
+	key, err := p.key(opt.Program)
+	if err != nil {
+		return part{}, err
+	}
+	made := false
+	f, err := opt.Cache.Derive(ctx, key, func(ctx context.Context, w io.Writer) error {
+		made = true
+		info, err := write(ctx, w)
+		if err != nil {
+			return err
+		}
+		sum, err := hex.DecodeString(info.SHA256)
+		if err == nil {
+			_, err = w.Write(sum)
+		}
+		return err
+	})
+	if err != nil {
+		return part{}, err
+	}
+	c := part{file: f, cached: true, info: Info{Name: p.seg.Name, Unpacked: p.size, Entries: p.entries}}
+	if err := c.readSum(); err != nil {
+		return part{}, errors.Join(err, f.Close())
+	}
+	if !made && opt.Progress != nil {
+		opt.Progress(p.size)
+	}
+	return c, nil
+}
+
+// readSum takes size and hash of a cached segment from its file.
+func (p *part) readSum() error {
+	st, err := p.file.Stat()
+	if err != nil {
+		return err
+	}
+	var sum [sha256.Size]byte
+	p.info.Size = st.Size() - int64(len(sum))
+	if p.info.Size <= 0 {
+		return p.damaged()
+	}
+	if _, err := p.file.ReadAt(sum[:], p.info.Size); err != nil {
+		return err
+	}
+	p.info.SHA256 = hex.EncodeToString(sum[:])
+	return nil
+}
+
+// damaged removes a cached segment that is not what was put there.
+func (p *part) damaged() error {
+	return errors.Join(fmt.Errorf("its cached copy %s was damaged and is gone now: run the command again", p.file.Name()), os.Remove(p.file.Name()))
+}
+
+// key names all that the bytes of a segment depend on: every record, the
+// contents by their hash, and how they are compressed.
+func (p *plan) key(program string) (string, error) {
+	h := sha256.New()
+	var buf []byte
+	a := &archiver{epoch: p.seg.Epoch}
+	err := p.each(func(name string, n *rootfs.Inode, link linkOf) error {
+		buf = append(binary.AppendUvarint(buf[:0], uint64(len(name))), name...)
+		for _, v := range []uint64{
+			uint64(n.Mode), uint64(n.UID), uint64(n.GID), uint64(a.modTime(n).Unix()),
+			uint64(n.Size), uint64(n.Major), uint64(n.Minor), uint64(link.ino), uint64(link.names), uint64(len(n.Target)),
+		} {
+			buf = binary.AppendUvarint(buf, v)
+		}
+		buf = append(buf, n.Target...)
+		if link.first && n.Size > 0 {
+			sum, err := contentSum(n)
+			if err != nil {
+				return fmt.Errorf("%q: reading its content: %w", name, err)
+			}
+			buf = append(buf, sum[:]...)
+		}
+		h.Write(buf)
+		return nil
+	})
+	return fmt.Sprintf("initramfs segment %s\n%s\n%s level %d\n%x", cacheVersion, program, p.seg.Compression, p.seg.Level, h.Sum(nil)), err
+}
+
+// contentSum is the hash of a file's content, which is read if the layer's
+// index does not have it.
+func contentSum(n *rootfs.Inode) (sum [sha256.Size]byte, err error) {
+	if sum, ok := n.SHA256(); ok {
+		return sum, nil
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, n.Open())
+	h.Sum(sum[:0])
+	return sum, err
+}
