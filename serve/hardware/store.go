@@ -28,6 +28,7 @@ type Store struct {
 	index  atomic.Pointer[Index]
 	status atomic.Pointer[Status]
 
+	reloading   sync.Mutex // one at a time, subscribers included
 	mu          sync.Mutex // of what follows
 	files       map[string]*fileState
 	subscribers map[int]func(Change)
@@ -136,8 +137,10 @@ func (s *Store) Subscribe(f func(Change)) (cancel func()) {
 }
 
 // Reload reads the files now. The error is everything that is wrong with
-// them; what could be read is in use nevertheless.
+// them; what could be read is in use nevertheless. Subscribers must not call it.
 func (s *Store) Reload() error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	s.mu.Lock()
 	change, errs := s.load()
 	subscribers := make([]func(Change), 0, len(s.subscribers))
@@ -262,17 +265,19 @@ func (s *Store) keep(f *fileState, err error) (changed bool) {
 	return true
 }
 
-// expand replaces folders by the files in them.
+// expand replaces folders by the files in them. A folder that cannot be read
+// (any more) keeps the files it had.
 func (s *Store) expand() (paths []string, errs []error) {
 	for _, path := range s.paths {
-		info, err := os.Stat(path)
-		if err != nil || !info.IsDir() {
+		known := s.knownIn(path)
+		if info, err := os.Stat(path); len(known) == 0 && (err != nil || !info.IsDir()) {
 			paths = append(paths, path) // a missing file is reported when it is read
 			continue
 		}
 		entries, err := os.ReadDir(path)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("reading the hardware folder: %w", err))
+			paths = append(paths, known...)
 		}
 		for _, e := range entries {
 			if !e.IsDir() && isHardwareName(e.Name()) {
@@ -280,7 +285,23 @@ func (s *Store) expand() (paths []string, errs []error) {
 			}
 		}
 	}
-	return paths, errs
+	seen := map[string]bool{}
+	return slices.DeleteFunc(paths, func(p string) bool {
+		twice := seen[p]
+		seen[p] = true
+		return twice
+	}), errs
+}
+
+// knownIn is the files that came from a folder, sorted.
+func (s *Store) knownIn(folder string) (paths []string) {
+	for path := range s.files {
+		if path != folder && filepath.Dir(path) == filepath.Clean(folder) && !slices.Contains(s.paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // isHardwareName leaves out what editors put beside a file while saving.
