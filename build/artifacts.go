@@ -60,7 +60,7 @@ type KernelInfo struct {
 type File struct {
 	Name    string   `json:"name"`
 	Aliases []string `json:"aliases,omitempty"`
-	Role    string   `json:"role"` // kernel or initramfs
+	Role    string   `json:"role"` // kernel, initramfs, cmdline or tar
 	Arch    string   `json:"arch"`
 	Size    int64    `json:"size"`
 	SHA256  string   `json:"sha256"`
@@ -75,6 +75,8 @@ type Segment struct {
 	Unpacked int64  `json:"unpacked"` // bytes of the archive
 	Entries  int    `json:"entries"`
 	SHA256   string `json:"sha256"` // of the Size bytes at Offset
+
+	Holds []string `json:"holds,omitempty"` // the items of the template that it is made of
 }
 
 // Input is one thing that a build consumed.

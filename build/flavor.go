@@ -30,6 +30,8 @@ type Flavor struct {
 	Firmware    []string   `yaml:"firmware" json:"firmware,omitempty"` // names of modules.yaml, or Debian packages
 	DefaultFor  []string   `yaml:"default_for" json:"default_for,omitempty"`
 	Unavailable string     `yaml:"unavailable" json:"unavailable,omitempty"` // why it cannot be built, and what to do
+
+	Variables map[string]string `yaml:"variables" json:"variables,omitempty"` // of the template; the user's win
 }
 
 // KernelSpec says where a kernel comes from: a Debian package, or a kernel

@@ -4,21 +4,55 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
+	"strings"
 
 	"hooksmith/build/rootfs"
 	"hooksmith/kernel"
 )
 
-// openedKernel is the kernel of a build with the modules that go with it.
+// openedKernel is the kernel of a build with what goes with it, wherever it is
+// from.
 type openedKernel struct {
-	*kernel.Kernel
-	selection *kernel.Selection
-	modules   *rootfs.Tree // what of it lands in the initramfs
+	info  KernelInfo
+	image func() (io.ReadCloser, error) // nil: a build without a kernel
+	ucode func() (io.ReadCloser, error) // uncompressed cpio before the initramfs; nil: none
+	parts []part                        // of the root file system, below all others
+	// missing lists the modules that want firmware which the tree lacks.
+	missing func(tree fs.FS) []kernel.ModuleFirmware
 }
 
-// openKernel unpacks the kernel's package and chooses modules by the policy.
+// openKernel opens the kernel that the plan has settled on.
 func (b *builder) openKernel(ctx context.Context) (*openedKernel, error) {
+	k, err := b.openAnyKernel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.info.Cmdline = strings.TrimSpace(b.cfg.Kernel.Cmdline.Value)
+	if len(b.firmware) > 0 {
+		firmware, err := b.firmwareTree(ctx)
+		if err != nil {
+			return nil, err
+		}
+		k.parts = append(k.parts, part{name: "firmware", group: groupFirmware, tree: firmware})
+	}
+	return k, nil
+}
+
+func (b *builder) openAnyKernel(ctx context.Context) (*openedKernel, error) {
+	switch {
+	case b.kernel != nil:
+		return b.openDebianKernel(ctx)
+	case b.boot != nil:
+		return b.openKernelImage(ctx)
+	}
+	return &openedKernel{}, nil
+}
+
+// openDebianKernel unpacks the kernel's package and chooses modules by the
+// policy.
+func (b *builder) openDebianKernel(ctx context.Context) (*openedKernel, error) {
 	layer := b.packageLayer(ctx, b.kernel)
 	indexed, err := b.layers.index(ctx, layer)
 	if err != nil {
@@ -44,7 +78,17 @@ func (b *builder) openKernel(ctx context.Context) (*openedKernel, error) {
 		b.opt.Log.Debug(w)
 	}
 	kept, err := b.moduleTree(tree, k, selection)
-	return &openedKernel{k, selection, kept}, err
+	return &openedKernel{
+		info: KernelInfo{
+			Version: k.Release,
+			Source:  b.kernel.Name + " " + b.kernel.Version,
+			Signed:  k.Image.Signed,
+			Modules: len(selection.Modules),
+		},
+		image:   func() (io.ReadCloser, error) { return k.OpenImage() },
+		parts:   []part{{name: "kernel modules", group: groupModules, tree: kept}},
+		missing: selection.FirmwareMissing,
+	}, err
 }
 
 // moduleIndex reads what all modules say of themselves, once for each kernel.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"hooksmith/build/fetch"
 	"hooksmith/build/rootfs"
@@ -29,7 +30,14 @@ type layers struct {
 
 	mu    sync.Mutex
 	known map[string]*rootfs.Layer
-	files []*os.File
+	files []*os.File // closed at the end
+}
+
+// adopt closes a file together with the layers.
+func (s *layers) adopt(f *os.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files = append(s.files, f)
 }
 
 func newLayers(c *fetch.Cache) *layers {
@@ -90,25 +98,57 @@ func layerKey(l v1.Layer) (string, error) {
 }
 
 func (s *layers) open(ctx context.Context, key string, l v1.Layer) (*rootfs.Layer, error) {
-	if _, cheap := l.(identified); !cheap {
-		if size, err := l.Size(); err == nil && size <= smallLayer {
-			return indexSmall(l)
-		}
+	if isGenerated(l) {
+		return indexSmall(l)
 	}
-	tar, err := s.cache.Derive(ctx, tarKey(key), func(ctx context.Context, w io.Writer) error {
-		return unpack(ctx, l, w)
-	})
+	tar, err := s.unpacked(ctx, key, l)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	s.files = append(s.files, tar)
-	s.mu.Unlock()
+	s.adopt(tar)
 	st, err := tar.Stat()
 	if err != nil {
 		return nil, err
 	}
 	return s.loadIndex(ctx, key, tar, st.Size())
+}
+
+// isGenerated reports whether a layer was made here and is small: it is not
+// worth a file in the cache.
+func isGenerated(l v1.Layer) bool {
+	if _, ok := l.(identified); ok {
+		return false
+	}
+	mediaType, err := l.MediaType()
+	if err != nil || mediaType != types.OCIUncompressedLayer {
+		return false
+	}
+	size, err := l.Size()
+	return err == nil && size <= smallLayer
+}
+
+// unpacked is the layer's tar in the cache.
+func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (*os.File, error) {
+	return s.cache.Derive(ctx, tarKey(key), func(ctx context.Context, w io.Writer) error {
+		rc, err := l.Uncompressed()
+		if err != nil {
+			return err
+		}
+		_, err = copyContext(ctx, w, rc)
+		return errors.Join(err, rc.Close())
+	})
+}
+
+// tar opens the uncompressed layer for reading. The caller closes it.
+func (s *layers) tar(ctx context.Context, l v1.Layer) (io.ReadCloser, error) {
+	if isGenerated(l) {
+		return l.Uncompressed()
+	}
+	key, err := layerKey(l)
+	if err != nil {
+		return nil, err
+	}
+	return s.unpacked(ctx, key, l)
 }
 
 func tarKey(key string) string { return "layer tar\n" + key }
@@ -165,27 +205,23 @@ func indexSmall(l v1.Layer) (*rootfs.Layer, error) {
 	return rootfs.Index(bytes.NewReader(b), int64(len(b)))
 }
 
-// unpack writes the layer's tar and stops when ctx does.
-func unpack(ctx context.Context, l v1.Layer, w io.Writer) error {
-	rc, err := l.Uncompressed()
-	if err != nil {
-		return err
-	}
-	defer rc.Close()
+// copyContext copies until the end, or until ctx is done.
+func copyContext(ctx context.Context, w io.Writer, r io.Reader) (n int64, err error) {
 	buf := make([]byte, 1<<20)
 	for {
 		if err := ctx.Err(); err != nil {
-			return err
+			return n, err
 		}
-		n, err := rc.Read(buf)
-		if _, werr := w.Write(buf[:n]); werr != nil {
-			return werr
+		k, err := r.Read(buf)
+		if _, werr := w.Write(buf[:k]); werr != nil {
+			return n, werr
 		}
+		n += int64(k)
 		if err == io.EOF {
-			return nil
+			return n, nil
 		}
 		if err != nil {
-			return err
+			return n, err
 		}
 	}
 }

@@ -24,7 +24,7 @@ type Lock struct {
 type LockedFlavor struct {
 	ID       string            `json:"-"`
 	Releases []LockedRelease   `json:"releases"`           // of Debian, that vouched for the packages
-	Kernel   string            `json:"kernel"`             // name of the kernel's package
+	Kernel   string            `json:"kernel,omitempty"`   // name of the kernel's package
 	Firmware map[string]string `json:"firmware,omitempty"` // name asked for -> package
 	Packages []*debian.Package `json:"packages"`           // sorted by name
 	Inputs   []Input           `json:"inputs"`             // everything that is no package
@@ -88,6 +88,13 @@ func (f *LockedFlavor) find(name string) (*debian.Package, error) {
 		}
 	}
 	return nil, fmt.Errorf("package %s is not in the lock file: renew it with hooksmith update", name)
+}
+
+func (f *LockedFlavor) inputs() []Input {
+	if f == nil {
+		return nil
+	}
+	return f.Inputs
 }
 
 // diff says in words how now differs from f, sorted; none if it does not.

@@ -6,12 +6,10 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"hooksmith/build/debian"
-	"hooksmith/build/initramfs"
 	"hooksmith/build/linuxkit"
 	"hooksmith/build/rootfs"
 )
@@ -23,141 +21,92 @@ const (
 )
 
 // epoch is the time of generated files.
-func (b *builder) epoch() time.Time {
-	if b.opt.Epoch.IsZero() {
+func (p *Plan) epoch() time.Time {
+	if p.opt.Epoch.IsZero() {
 		return linuxkit.Epoch
 	}
-	return b.opt.Epoch
+	return p.opt.Epoch
 }
 
 // describe begins the manifest of the build.
-func (b *builder) describe(cfg *linuxkit.Config, k *openedKernel, tree *rootfs.Tree) *Artifacts {
+func (b *builder) describe(k *openedKernel, tree *rootfs.Tree) *Artifacts {
 	a := &Artifacts{
 		Flavor: b.opt.Flavor.ID, OutputID: b.opt.Flavor.OutputID, Arch: string(b.arch),
-		Generator: "hooksmith " + b.opt.Version,
-		Kernel: KernelInfo{
-			Version: k.Release,
-			Source:  b.kernel.Name + " " + b.kernel.Version,
-			Signed:  k.Image.Signed,
-			Cmdline: strings.TrimSpace(cfg.Kernel.Cmdline.Value),
-			Modules: len(k.selection.Modules),
-		},
-		UnpackedBytes:   tree.Size(),
+		Generator:       "hooksmith " + b.opt.Version,
+		Kernel:          k.info,
 		FirmwareMissing: []MissingFirmware{},
 	}
-	for _, m := range k.selection.FirmwareMissing(tree.FS()) {
-		a.FirmwareMissing = append(a.FirmwareMissing, MissingFirmware{Module: m.Module, Files: m.Files})
+	if k.missing != nil {
+		for _, m := range k.missing(tree.FS()) {
+			a.FirmwareMissing = append(a.FirmwareMissing, MissingFirmware{Module: m.Module, Files: m.Files})
+		}
 	}
 	return a
 }
 
+// write makes the artifacts of the format.
+func (b *builder) write(ctx context.Context, k *openedKernel, tree *rootfs.Tree, parts []part, a *Artifacts) error {
+	if b.opt.Format == Tar {
+		a.UnpackedBytes = tree.Size()
+		return b.addFile(a, roleTar, func(w io.Writer) error { return writeTar(ctx, w, tree, parts) })
+	}
+	deduped, err := tree.Dedup(ctx, editedAtRunTime)
+	if err != nil {
+		return err
+	}
+	a.UnpackedBytes = deduped.Size()
+	if err := b.writeKernel(k, a); err != nil {
+		return err
+	}
+	return b.writeInitramfs(ctx, k, deduped, parts, a)
+}
+
+// editedAtRunTime keeps files apart that programs write in place: a hard link
+// of theirs in a container's lower layer would change with them.
+func editedAtRunTime(p string) bool {
+	return strings.HasPrefix(p, "etc/") || strings.HasPrefix(p, "var/")
+}
+
 // writeKernel copies the image byte by byte: its signature stays valid.
 func (b *builder) writeKernel(k *openedKernel, a *Artifacts) error {
-	img, err := k.OpenImage()
+	if k.image == nil {
+		return nil
+	}
+	img, err := k.image()
 	if err != nil {
 		return err
 	}
 	defer img.Close()
-	return b.addFile(a, 0, func(w io.Writer) error {
+	err = b.addFile(a, roleKernel, func(w io.Writer) error {
 		_, err := io.Copy(w, img)
+		return err
+	})
+	if _, wanted := b.output(roleCmdline); err != nil || !wanted {
+		return err
+	}
+	return b.addFile(a, roleCmdline, func(w io.Writer) error {
+		_, err := io.WriteString(w, b.cfg.Kernel.Cmdline.Value)
 		return err
 	})
 }
 
-// addFile writes the n-th of outputNames.
-func (b *builder) addFile(a *Artifacts, n int, write func(io.Writer) error) error {
-	name := b.outputNames()[n]
+// addFile writes the artifact of a role.
+func (b *builder) addFile(a *Artifacts, role string, write func(io.Writer) error) error {
+	name, ok := b.output(role)
+	if !ok {
+		return fmt.Errorf("a build of %s has no %s", b.opt.Flavor.ID, role)
+	}
 	f, err := b.out.write(name.name, write)
 	if err != nil {
 		return err
 	}
 	f.Role, f.Arch = name.role, a.Arch
-	if name.alias != name.name {
+	if name.alias != "" && name.alias != name.name {
 		f.Aliases = []string{name.alias}
 	}
 	a.Files = append(a.Files, f)
 	return nil
 }
-
-// writeInitramfs writes the tree as segments.
-func (b *builder) writeInitramfs(ctx context.Context, tree *rootfs.Tree, a *Artifacts) error {
-	if err := b.warnXattrs(tree); err != nil {
-		return err
-	}
-	a.RAMNeededMiB = ramNeeded(tree.Size())
-	segments, err := b.segments(tree, a.RAMNeededMiB)
-	if err != nil {
-		return err
-	}
-	task := b.observer().Begin("compressing "+b.outputNames()[1].name, tree.Size())
-	err = b.addFile(a, 1, func(w io.Writer) error {
-		infos, err := initramfs.Write(ctx, w, segments, initramfs.Options{TempDir: b.out.tmp, Progress: task.Add})
-		for _, i := range infos {
-			a.Segments = append(a.Segments, Segment(i))
-		}
-		return err
-	})
-	task.Done(err)
-	return err
-}
-
-// segments divides the tree: what boots first, what only a complete machine
-// needs, and at the end the file that says that nothing is missing.
-func (b *builder) segments(tree *rootfs.Tree, ram int64) ([]initramfs.Segment, error) {
-	class := func(p string) string {
-		switch {
-		case strings.HasPrefix(p, "usr/lib/modules/"):
-			return "modules"
-		case strings.HasPrefix(p, firmwareDir+"/"):
-			return "firmware"
-		}
-		return "base"
-	}
-	only := func(want string) *rootfs.Tree {
-		return tree.Keep(func(p string, n *rootfs.Inode) bool { return class(p) == want && (want == "base" || !n.IsDir()) })
-	}
-	own := func(path, text string) (*rootfs.Tree, error) {
-		return rootfs.New(map[string]*rootfs.Inode{path: b.file(0o644, []byte(text))})
-	}
-	info, err := own(ramFile, strconv.FormatInt(ram, 10)+"\n")
-	if err != nil {
-		return nil, err
-	}
-	base, err := rootfs.Merge(only("base"), info)
-	if err != nil {
-		return nil, err
-	}
-	complete, err := own(completeFile, "complete\n")
-	if err != nil {
-		return nil, err
-	}
-	// Modules and much firmware are compressed already: a higher level costs
-	// time and gains nothing.
-	level := b.opt.Level
-	if level == 0 && (b.opt.Compression == "" || b.opt.Compression == initramfs.Zstd) {
-		level = defaultZstdLevel
-	}
-	fast := min(b.opt.Level, 1)
-	list := []initramfs.Segment{{
-		Name: "base", Tree: base, Level: level,
-		// The init goes first: it says so when memory does not suffice for the rest.
-		Last: func(p string) bool { return p == "containers" || strings.HasPrefix(p, "containers/") },
-	}}
-	for _, name := range []string{"modules", "firmware"} {
-		if t := only(name); t.Len() > 0 {
-			list = append(list, initramfs.Segment{Name: name, Tree: t, Level: fast})
-		}
-	}
-	list = append(list, initramfs.Segment{Name: "complete", Tree: complete, Level: fast})
-	for i := range list {
-		list[i].Compression, list[i].Epoch = b.opt.Compression, b.opt.Epoch
-	}
-	return list, nil
-}
-
-// defaultZstdLevel costs two seconds more than the encoder's own default for a
-// HookOS, and saves 4% of what every machine downloads (README: figures).
-const defaultZstdLevel = 7
 
 // ramNeeded is the RAM in MiB of the smallest machine that can unpack a tree
 // of so many bytes: the kernel gives the root file system half of what is free
@@ -205,8 +154,14 @@ func (b *builder) addInputs(ctx context.Context, a *Artifacts) error {
 		return strings.Compare(x.Kind+"\x00"+x.Name, y.Kind+"\x00"+y.Name)
 	})
 	var err error
-	a.BuildID, err = buildID(a.Inputs, a.Generator, b.opt.Compression, b.opt.Level, b.opt.Epoch)
+	a.BuildID, err = b.ID()
 	return err
+}
+
+// ID names the build by all that its bytes depend on.
+func (p *Plan) ID() (string, error) {
+	return buildID(p.opt.Flavor, p.packages, p.inputs, p.opt.Version, p.opt.Format, p.opt.Compat, p.opt.DecompressKernel,
+		p.opt.Compression, p.opt.Level, p.opt.OneSegment, p.opt.Epoch, len(p.opt.Files) > 0)
 }
 
 // licenses reads a package's copyright file. A package whose documentation is

@@ -1,177 +1,61 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/debug"
-	"strconv"
-	"strings"
 	"text/tabwriter"
-	"time"
 
-	"github.com/adrg/xdg"
 	"github.com/spf13/cobra"
 
 	"hooksmith/build"
-	"hooksmith/build/debian"
-	"hooksmith/build/fetch"
 	"hooksmith/build/initramfs"
-	"hooksmith/configs"
-	"hooksmith/guest/embedded"
 )
 
-// inputFlags say where a build's inputs come from; build and update share them.
-type inputFlags struct {
-	config, mirror, snapshot, cacheDir string
-	offline                            bool
-	set, firmware, sshKeys, cas        []string
+// buildFlags are what only `hooksmith build` takes.
+type buildFlags struct {
+	out, lock, compress, format, segments string
+	level                                 int
+	locked, dryRun, noSBOM, check, asJSON bool
 }
 
-func (o *inputFlags) add(cmd *cobra.Command) {
+func (o *buildFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.config, "config", "", "`FILE` with flavors of your own (default hooksmith.yaml, if it is there)")
-	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror (default this host's APT sources, else ftp.debian.org)")
-	f.StringVar(&o.snapshot, "debian-snapshot", "", "take the packages of this `TIME`, as in 20260912T083000Z, from snapshot.debian.org")
-	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads and unpacked packages (default $XDG_CACHE_HOME/hooksmith)")
-	f.BoolVar(&o.offline, "offline", false, "use the cache only; fail if something is not in it")
-	f.StringArrayVar(&o.set, "set", nil, "set a variable of the template, `NAME=VALUE` (repeatable)")
-	f.StringSliceVar(&o.firmware, "firmware", nil, "add firmware for these drivers or packages, as in bnx2,ice (non-free-firmware)")
-	f.StringArrayVar(&o.sshKeys, "ssh-key", nil, "run an SSH server that lets in the public keys of this `FILE` (repeatable)")
-	f.StringArrayVar(&o.cas, "bake-ca", nil, "make HookOS trust the CA certificates of this PEM `FILE` (repeatable)")
+	f.StringVarP(&o.out, "out", "o", filepath.Join("out", "hook"), "`FOLDER` for the results")
+	o.format, o.segments = string(build.KernelInitrd), "on"
+	addChoice(cmd, &o.format, "format", "what to write: kernel and initramfs, or everything as one tar", string(build.KernelInitrd), string(build.Tar))
+	f.StringVar(&o.compress, "compress", "zstd", "compression of the initramfs: zstd, gzip or none")
+	f.IntVar(&o.level, "level", 0, "compression `LEVEL`: zstd 1-22, gzip 1-9 (default balances time and size)")
+	addChoice(cmd, &o.segments, "segments", "divide the initramfs, so that a rebuild compresses only what changed", "on", "off")
+	f.BoolVar(&o.locked, "locked", false, "build from the lock file; fail if anything differs from it")
+	f.StringVar(&o.lock, "lock", "", "lock `FILE` (default hooksmith.lock, else the one in --out)")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and build nothing")
+	f.BoolVar(&o.check, "check", false, "look for missing libraries in the images of others too")
+	f.BoolVar(&o.noSBOM, "no-sbom", false, "write no sbom.spdx.json")
+	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
 }
 
-// options turns the flags into what the build library takes. It reads the
-// files that they name, and nothing from the network.
-func (o *inputFlags) options(a *app, args []string) (build.Options, error) {
-	flavor, err := findFlavor(o.config, args)
-	if err != nil {
-		return build.Options{}, err
+// apply puts the flags into the options.
+func (o *buildFlags) apply(opt *build.Options) error {
+	opt.Out, opt.NoSBOM, opt.Level, opt.CheckAll = o.out, o.noSBOM, o.level, o.check
+	opt.Format, opt.OneSegment = build.Format(o.format), o.segments == "off"
+	var err error
+	if opt.Compression, err = initramfs.ParseCompression(o.compress); err != nil {
+		return &usageError{fmt.Errorf("--compress: %w", err)}
 	}
-	opt := build.Options{
-		Flavor:  flavor,
-		Vars:    map[string]string{},
-		Configs: configs.FS, Guest: embedded.FS(), Version: ourVersion(),
-		Snapshot: o.snapshot, Firmware: o.firmware,
-		Log: a.log, Observer: a.progress,
+	if o.locked {
+		opt.Lock, err = readLock(o.lock, o.out)
 	}
-	for _, kv := range o.set {
-		name, value, ok := strings.Cut(kv, "=")
-		if !ok || name == "" {
-			return opt, usagef("--set %s: want NAME=VALUE", kv)
-		}
-		opt.Vars[name] = value
-	}
-	if opt.Mirrors, err = o.mirrors(); err != nil {
-		return opt, err
-	}
-	if opt.Epoch, err = a.sourceDateEpoch(); err != nil {
-		return opt, err
-	}
-	if opt.SSHKeys, err = readFiles("--ssh-key", o.sshKeys); err != nil {
-		return opt, err
-	}
-	if opt.CACertificates, err = readFiles("--bake-ca", o.cas); err != nil {
-		return opt, err
-	}
-	opt.Cache = &fetch.Cache{Dir: o.cache(), Offline: o.offline, Observer: a.progress, Log: a.log}
-	return opt, nil
-}
-
-func (o *inputFlags) cache() string {
-	if o.cacheDir != "" {
-		return o.cacheDir
-	}
-	return filepath.Join(xdg.CacheHome, "hooksmith")
-}
-
-func (o *inputFlags) mirrors() (debian.Mirrors, error) {
-	if o.mirror == "" {
-		return debian.HostMirrors(os.DirFS("/")), nil
-	}
-	m, err := debian.ParseMirror(o.mirror)
-	if err != nil {
-		return m, &usageError{fmt.Errorf("--debian-mirror: %w", err)}
-	}
-	return m, nil
-}
-
-// findFlavor finds the flavor that the arguments name, or this host's default.
-func findFlavor(config string, args []string) (build.Flavor, error) {
-	flavors, err := loadFlavors(config)
-	if err != nil {
-		return build.Flavor{}, err
-	}
-	if len(args) == 0 {
-		return flavors.Default(runtime.GOARCH)
-	}
-	f, err := flavors.Find(args[0])
-	return f, withHint(err, "hooksmith list prints all flavors")
-}
-
-// loadFlavors reads the built-in flavors and the user's.
-func loadFlavors(config string) (*build.Flavors, error) {
-	flavors, err := build.LoadFlavors(configs.FS)
-	if err != nil {
-		return nil, err
-	}
-	path := config
-	if path == "" {
-		path = "hooksmith.yaml"
-	}
-	b, err := os.ReadFile(path)
-	if os.IsNotExist(err) && config == "" {
-		return flavors, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading flavors: %w", err)
-	}
-	return flavors, flavors.Override(path, b)
-}
-
-// sourceDateEpoch is the time that no file of the output is newer than, as
-// reproducible-builds.org defines SOURCE_DATE_EPOCH.
-func (a *app) sourceDateEpoch() (time.Time, error) {
-	v, ok := a.lookupEnv("SOURCE_DATE_EPOCH")
-	if !ok || v == "" {
-		return time.Time{}, nil
-	}
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 0 {
-		return time.Time{}, usagef("SOURCE_DATE_EPOCH=%s: want seconds since 1970", v)
-	}
-	return time.Unix(n, 0).UTC(), nil
-}
-
-func readFiles(flag string, paths []string) ([]byte, error) {
-	var all []byte
-	for _, p := range paths {
-		f, err := os.Open(p)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
-		}
-		b, err := io.ReadAll(io.LimitReader(f, 1<<20))
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", flag, err)
-		}
-		all = append(append(all, b...), '\n')
-	}
-	return all, nil
+	return err
 }
 
 func newBuild(a *app) *cobra.Command {
-	var (
-		in                     inputFlags
-		out, lock, compress    string
-		level                  int
-		locked, dryRun, noSBOM bool
-		asJSON                 bool
-	)
+	var in inputFlags
+	var o buildFlags
 	cmd := &cobra.Command{
-		Use:     "build [FLAVOR]",
+		Use:     "build [FLAVOR] [NAME=VALUE...]",
 		Aliases: []string{"linuxkit"},
 		Short:   "Build a kernel and an initramfs",
 		Long: `Build the kernel and the initramfs of a flavor. The packages come from a Debian
@@ -180,54 +64,49 @@ needs root, Docker or a registry, and the same inputs give the same bytes.
 
 --out then holds vmlinuz-* and initramfs-* under the flavor's output id and under
 the names that Tinkerbell and EKS Anywhere ask for, hook.json (what is in them),
-checksum.txt, sbom.spdx.json and hooksmith.lock (the exact inputs).`,
+checksum.txt, sbom.spdx.json and hooksmith.lock (the exact inputs).
+
+--file builds LinuxKit files instead, with images of any origin, and writes
+NAME-kernel, NAME-initrd.img and NAME-cmdline. ${HOOK_CONTAINER_..._IMAGE} in them
+stands for hooksmith's own images, which come from Debian packages.
+
+NAME=VALUE sets a variable of the template, as --set does.`,
 		Example: `  # the default flavor of this machine's architecture
   hooksmith build
 
   # another flavor, with firmware for Broadcom and Intel E800 cards and an SSH server
   hooksmith build hook-debian-amd64 --firmware bnx2,ice --ssh-key ~/.ssh/id_ed25519.pub
 
+  # a LinuxKit file
+  hooksmith build --file linuxkit.yml --out out/linuxkit --arch amd64
+
   # exactly what was built before, from the inputs in its lock file
   hooksmith build --locked
 
   # what would be built, and what would be downloaded for it
   hooksmith build hook-debian-arm64 --dry-run`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeFlavors,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt, err := in.options(a, args)
 			if err != nil {
 				return err
 			}
-			opt.Out, opt.NoSBOM, opt.Level = out, noSBOM, level
-			if opt.Compression, err = initramfs.ParseCompression(compress); err != nil {
-				return &usageError{fmt.Errorf("--compress: %w", err)}
+			if err := o.apply(&opt); err != nil {
+				return err
 			}
-			if locked {
-				if opt.Lock, err = readLock(lock, out); err != nil {
-					return err
-				}
-			}
-			if dryRun {
-				return a.printPlan(cmd, opt, asJSON)
+			if o.dryRun {
+				return a.printPlan(cmd, opt, o.asJSON)
 			}
 			result, err := build.Build(cmd.Context(), opt)
 			if err != nil {
 				return err
 			}
-			return a.printArtifacts(out, result, asJSON)
+			return a.printArtifacts(o.out, result, o.asJSON)
 		},
 	}
 	in.add(cmd)
-	f := cmd.Flags()
-	f.StringVarP(&out, "out", "o", filepath.Join("out", "hook"), "`FOLDER` for the results")
-	f.StringVar(&compress, "compress", "zstd", "compression of the initramfs: zstd, gzip or none")
-	f.IntVar(&level, "level", 0, "compression `LEVEL`: zstd 1-22, gzip 1-9 (default balances time and size)")
-	f.BoolVar(&locked, "locked", false, "build from the lock file; fail if anything differs from it")
-	f.StringVar(&lock, "lock", "", "lock `FILE` (default hooksmith.lock, else the one in --out)")
-	f.BoolVar(&dryRun, "dry-run", false, "print the plan and build nothing")
-	f.BoolVar(&noSBOM, "no-sbom", false, "write no sbom.spdx.json")
-	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
+	o.add(cmd)
 	return cmd
 }
 
@@ -291,7 +170,9 @@ func (a *app) printArtifacts(out string, r *build.Artifacts, asJSON bool) error 
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stderr, "%s: kernel %s, needs %d MiB of RAM\n", r.Flavor, r.Kernel.Version, r.RAMNeededMiB)
+	if r.RAMNeededMiB > 0 {
+		fmt.Fprintf(a.stderr, "%s: kernel %s, needs %d MiB of RAM\n", r.Flavor, cmp.Or(r.Kernel.Version, r.Kernel.Source, "none"), r.RAMNeededMiB)
+	}
 	if n := len(r.FirmwareMissing); n > 0 {
 		fmt.Fprintf(a.stderr, "%d modules want firmware that is not in (hook.json lists it; --firmware adds it)\n", n)
 	}

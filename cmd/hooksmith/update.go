@@ -14,7 +14,7 @@ func newUpdate(a *app) *cobra.Command {
 	var in inputFlags
 	var path string
 	cmd := &cobra.Command{
-		Use:   "update [FLAVOR]",
+		Use:   "update [FLAVOR] [NAME=VALUE...]",
 		Short: "Renew the lock file: the exact inputs of a flavor",
 		Long: `Look up the newest inputs of a flavor and write them to the lock file, which
 'hooksmith build --locked' builds from. Other flavors in the file stay as they are.
@@ -24,7 +24,7 @@ What changed is printed; nothing is built.`,
 
   # then, anywhere and at any time, the same bytes
   hooksmith build --locked`,
-		Args:              cobra.MaximumNArgs(1),
+		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeFlavors,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt, err := in.options(a, args)

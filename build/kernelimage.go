@@ -1,0 +1,367 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"hooksmith/build/linuxkit"
+	"hooksmith/build/rootfs"
+	"hooksmith/kernel"
+)
+
+// DefaultKernelBase is where upstream publishes its kernel images.
+const DefaultKernelBase = "ghcr.io/tinkerbell/hook/kernel/hook-kernel"
+
+// tagLister is a source of images that can list the tags of a repository.
+type tagLister interface {
+	Tags(ctx context.Context, repository string) ([]string, error)
+}
+
+var notTag = regexp.MustCompile(`[^A-Za-z0-9_.-]`)
+
+// kernelRef names the kernel's package like an image, for the template.
+func (p *Plan) kernelRef() string {
+	return "hooksmith/" + notTag.ReplaceAllString(p.kernel.Name, "_") + ":" + notTag.ReplaceAllString(p.kernel.Version, "_")
+}
+
+// kernelExpanded is the template's kernel image, "" if it has none.
+func (p *Plan) kernelExpanded() string { return linuxkit.ReferenceExpand(p.cfg.Kernel.Image.Value) }
+
+// nameKernel sets the template's variables for the flavor's kernel: a Debian
+// package under a name like that of an image, or an image of a kernel.org
+// kernel (kernel.version), by default the newest that was published.
+func (p *Plan) nameKernel(ctx context.Context) error {
+	spec := p.opt.Flavor.Kernel
+	switch {
+	case p.kernel != nil:
+		p.setDefault("HOOK_KERNEL_IMAGE", p.kernelRef())
+		p.setDefault("HOOK_KERNEL_VERSION", p.kernel.Version)
+		return nil
+	case spec.Version == "":
+		return nil
+	}
+	if _, set := p.vars["HOOK_KERNEL_IMAGE"]; !set {
+		ref, err := p.publishedKernel(ctx)
+		if err != nil {
+			return fmt.Errorf("kernel %s of flavor %s: %w", spec, p.opt.Flavor.ID, err)
+		}
+		p.inputs = append(p.inputs, Input{Kind: kindKernel, Name: spec.String(), Version: ref})
+		p.vars["HOOK_KERNEL_IMAGE"] = ref
+	}
+	_, tag, _ := cutLast(p.vars["HOOK_KERNEL_IMAGE"], ":")
+	version, _, _ := strings.Cut(tag, "-")
+	p.setDefault("HOOK_KERNEL_VERSION", version)
+	return nil
+}
+
+const kindKernel = "kernel image"
+
+// publishedKernel finds the newest image of the flavor's kernel version for
+// its architecture, or takes the lock file's. Tags are M.m.p-HASH, the hash
+// being that of the configuration, so that those of other architectures stand
+// among them.
+func (p *Plan) publishedKernel(ctx context.Context) (string, error) {
+	spec := p.opt.Flavor.Kernel
+	if p.opt.Lock != nil {
+		for _, in := range p.opt.Lock.Flavors[p.opt.Flavor.ID].inputs() {
+			if in.Kind == kindKernel && in.Name == spec.String() {
+				return in.Version, nil
+			}
+		}
+	}
+	base := p.vars["HOOK_KERNEL_OCI_BASE"]
+	if base == "" {
+		base = DefaultKernelBase
+	}
+	const hint = "name one with HOOK_KERNEL_IMAGE=IMAGE after the flavor, or another repository with HOOK_KERNEL_OCI_BASE=REPOSITORY"
+	source, ok := p.opt.Images.(tagLister)
+	if !ok {
+		return "", fmt.Errorf("there is no registry to ask for kernels: %s", hint)
+	}
+	tags, err := source.Tags(ctx, base)
+	if err != nil {
+		return "", fmt.Errorf("listing the kernels in %s: %w (%s)", base, err, hint)
+	}
+	var failed error
+	version := spec.Version
+	if point := p.vars["KERNEL_POINT_RELEASE"]; point != "" {
+		version = point
+	}
+	for _, tag := range newestFirst(tags, version) {
+		_, err := p.opt.Images.Image(ctx, base+":"+tag)
+		if err == nil {
+			return base + ":" + tag, nil
+		}
+		failed = errors.Join(failed, fmt.Errorf("%s: %w", tag, err))
+	}
+	if failed != nil {
+		return "", fmt.Errorf("none of the kernels in %s can be used: %w", base, failed)
+	}
+	return "", fmt.Errorf("%s has no kernel %s (%d tags): %s", base, version, len(tags), hint)
+}
+
+// newestFirst returns the tags of a kernel version (major.minor, or with the
+// point release), the highest point release first, at most ten.
+func newestFirst(tags []string, version string) []string {
+	point := func(tag string) int {
+		release, _, _ := strings.Cut(tag, "-")
+		if release == version {
+			return 0
+		}
+		number, ok := strings.CutPrefix(release, version+".")
+		n, err := strconv.Atoi(number)
+		if !ok || err != nil {
+			return -1
+		}
+		return n
+	}
+	tags = slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return point(tag) < 0 })
+	slices.SortFunc(tags, func(a, b string) int {
+		if d := point(b) - point(a); d != 0 {
+			return d
+		}
+		return strings.Compare(a, b)
+	})
+	return tags[:min(len(tags), 10)]
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// checkKernelImage refuses a template whose kernel is not the flavor's.
+func (p *Plan) checkKernelImage() error {
+	if p.kernel == nil {
+		return nil
+	}
+	if image := p.cfg.Kernel.Image; image.Value != p.kernelRef() {
+		return &linuxkit.Error{Pos: image.Pos, Where: "kernel.image", Message: fmt.Sprintf(
+			"%s: this flavor's kernel is the Debian package %s (write ${HOOK_KERNEL_IMAGE})", image.Value, p.kernel.Name)}
+	}
+	return nil
+}
+
+// findKernelImage takes the template's kernel image from those that were found.
+func (p *Plan) findKernelImage(ctx context.Context) error {
+	setting := p.cfg.Kernel.Image
+	if p.kernel != nil || setting.Value == "" {
+		return nil
+	}
+	var err error
+	p.boot, err = p.image(ctx, p.kernelExpanded())
+	if err != nil {
+		return &linuxkit.Error{Pos: setting.Pos, Where: "kernel.image", Message: fmt.Sprintf("image %.200s: %v", p.kernelExpanded(), err), Err: err}
+	}
+	return nil
+}
+
+// openKernelImage opens a LinuxKit kernel image. What it holds is taken out
+// once and kept in the cache.
+func (b *builder) openKernelImage(ctx context.Context) (*openedKernel, error) {
+	img, err := b.unpackedImage(ctx, b.boot)
+	if err != nil {
+		return nil, fmt.Errorf("kernel image %s: %w", b.kernelExpanded(), err)
+	}
+	files, err := linuxkit.KernelParts(ctx, img, b.cfg.Kernel, linuxkit.KernelOptions{Decompress: b.opt.DecompressKernel})
+	if err != nil {
+		return nil, err
+	}
+	digest, err := b.boot.Digest()
+	if err != nil {
+		return nil, err
+	}
+	id := digest.String()
+	binary, err := b.extract(ctx, fmt.Sprintf("%s\n%s decompress=%t", id, files.Binary.Name, b.opt.DecompressKernel), files.Binary.Open)
+	if err != nil {
+		return nil, fmt.Errorf("kernel image %s: %w", b.kernelExpanded(), err)
+	}
+	k := &openedKernel{info: KernelInfo{Source: b.kernelExpanded() + "@" + id}, image: openAgain(binary)}
+	if err := b.inspectKernel(k, binary); err != nil {
+		return nil, err
+	}
+	if files.UCode != nil {
+		ucode, err := b.extract(ctx, id+"\n"+files.UCode.Name, files.UCode.Open)
+		if err != nil {
+			return nil, fmt.Errorf("kernel image %s: %w", b.kernelExpanded(), err)
+		}
+		k.ucode = openAgain(ucode)
+	}
+	if files.Tar != nil {
+		files.Tar = namedLayer{files.Tar, "kernel tar 1\n" + id + "\n" + b.cfg.Kernel.TarName()}
+	}
+	return k, b.addKernelParts(ctx, k, files)
+}
+
+// addKernelParts makes trees of what the kernel image has for the root file
+// system.
+func (b *builder) addKernelParts(ctx context.Context, k *openedKernel, files *linuxkit.KernelFiles) error {
+	parts, err := files.Parts(b.linuxkitOptions())
+	if err != nil {
+		return err
+	}
+	if b.opt.Format == Tar {
+		if parts[0], err = files.BootPart(b.linuxkitOptions()); err != nil {
+			return err
+		}
+	}
+	for _, lp := range parts {
+		t, err := b.layers.tree(ctx, lp.Layers)
+		if err != nil {
+			return fmt.Errorf("kernel image %s: %s: %w", b.kernelExpanded(), lp.Name, err)
+		}
+		_ = t.Walk(func(p string, n *rootfs.Inode) error {
+			if isModule(p) && !n.IsDir() {
+				k.info.Modules++
+			}
+			return nil
+		})
+		group := groupModules
+		if lp.Name == "boot" {
+			group = groupBase
+		}
+		k.parts = append(k.parts, part{name: "kernel " + lp.Name, location: lp.Location, source: b.kernelExpanded(), group: group, tree: t.Place(lp.Prefix)})
+	}
+	return nil
+}
+
+var moduleName = regexp.MustCompile(`\.ko(\.(xz|gz|zst))?$`)
+
+func isModule(p string) bool { return moduleName.MatchString(p) }
+
+// inspectKernel reads what the image says of itself. LinuxKit takes any file
+// for a kernel; so do we, but not one for another machine.
+func (b *builder) inspectKernel(k *openedKernel, f *os.File) error {
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	found, err := kernel.Inspect(f, st.Size())
+	if err != nil {
+		b.opt.Log.Warn("the kernel's version cannot be read", "image", b.kernelExpanded(), "error", err)
+		return nil
+	}
+	if found.Arch != b.arch {
+		return fmt.Errorf("kernel image %s: it is a kernel for %s, need one for %s", b.kernelExpanded(), found.Arch, b.arch)
+	}
+	k.info.Version, k.info.Signed = found.Release, found.Signed
+	return nil
+}
+
+// extract keeps one file of an image in the cache. The file is closed with the
+// layers.
+func (b *builder) extract(ctx context.Context, key string, open func() (io.ReadCloser, error)) (*os.File, error) {
+	f, err := b.opt.Cache.Derive(ctx, "image file 1\n"+key, func(ctx context.Context, w io.Writer) error {
+		r, err := open()
+		if err != nil {
+			return err
+		}
+		_, err = copyContext(ctx, w, r)
+		return errors.Join(err, r.Close())
+	})
+	if err == nil {
+		b.layers.adopt(f)
+	}
+	return f, err
+}
+
+// openAgain reads a file from its beginning, any number of times at once.
+func openAgain(f *os.File) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		st, err := f.Stat()
+		if err != nil {
+			return nil, err
+		}
+		return io.NopCloser(io.NewSectionReader(f, 0, st.Size())), nil
+	}
+}
+
+// namedLayer is a layer that has a name for the cache.
+type namedLayer struct {
+	v1.Layer
+	id string
+}
+
+func (l namedLayer) Identity() string { return l.id }
+
+// unpackedImage is the image with its layers read from the cache, where they
+// are uncompressed: whoever looks for files in them reads them more than once.
+func (b *builder) unpackedImage(ctx context.Context, img v1.Image) (v1.Image, error) {
+	ls, err := img.Layers()
+	if err != nil {
+		return nil, err
+	}
+	u := &unpackedImage{Image: img}
+	for _, l := range ls {
+		if mediaType, err := l.MediaType(); err == nil && !mediaType.IsLayer() {
+			continue
+		}
+		if _, err := b.layers.index(ctx, l); err != nil {
+			return nil, err
+		}
+		u.layers = append(u.layers, unpackedLayer{l, func() (io.ReadCloser, error) { return b.layers.tar(ctx, l) }})
+	}
+	return u, nil
+}
+
+type unpackedImage struct {
+	v1.Image
+	layers []v1.Layer
+}
+
+func (u *unpackedImage) Layers() ([]v1.Layer, error) { return u.layers, nil }
+
+type unpackedLayer struct {
+	v1.Layer
+	open func() (io.ReadCloser, error)
+}
+
+func (l unpackedLayer) Uncompressed() (io.ReadCloser, error) { return l.open() }
+func (l unpackedLayer) Compressed() (io.ReadCloser, error)   { return l.open() }
+func (l unpackedLayer) MediaType() (types.MediaType, error) {
+	return types.OCIUncompressedLayer, nil
+}
+
+// usrMerged moves lib/ of a kernel's tree below usr/, where the init images
+// have made lib a link to usr/lib: a folder cannot stand in the link's place,
+// and its modules would be lost.
+func usrMerged(t, init *rootfs.Tree) (*rootfs.Tree, error) {
+	link := init.Lookup("lib")
+	if link == nil || link.Type() != rootfs.ModeLink || path.Clean("/"+link.Target) != "/usr/lib" {
+		return t, nil
+	}
+	if lib := t.Lookup("lib"); lib == nil || !lib.IsDir() {
+		return t, nil
+	}
+	moved := map[string]*rootfs.Inode{}
+	err := t.Walk(func(p string, n *rootfs.Inode) error {
+		switch {
+		case n.Implied():
+		case strings.HasPrefix(p, "lib/"):
+			moved["usr/"+p] = n
+		case p != "lib":
+			moved[p] = n
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !t.Root().Implied() {
+		moved["."] = t.Root()
+	}
+	return rootfs.New(moved)
+}

@@ -1,0 +1,214 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hooksmith/build/initramfs"
+	"hooksmith/build/rootfs"
+)
+
+// writeInitramfs writes the tree as a chain of archives, behind the kernel's
+// microcode if there is any.
+func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *rootfs.Tree, parts []part, a *Artifacts) error {
+	if err := b.warnXattrs(tree); err != nil {
+		return err
+	}
+	a.RAMNeededMiB = ramNeeded(tree.Size())
+	cuts, err := b.cut(tree, parts, a.RAMNeededMiB)
+	if err != nil {
+		return err
+	}
+	name, _ := b.output(roleInitramfs)
+	task := b.observer().Begin("compressing "+name.name, tree.Size())
+	err = b.addFile(a, roleInitramfs, func(w io.Writer) error {
+		early, err := writeMicrocode(w, k)
+		if err != nil {
+			return err
+		}
+		opt := initramfs.Options{TempDir: b.out.tmp, Progress: task.Add}
+		if !b.opt.OneSegment {
+			opt.Cache, opt.Program = b.opt.Cache, b.opt.Program
+		}
+		infos, err := initramfs.Write(ctx, w, segmentsOf(cuts), opt)
+		for i, info := range infos {
+			a.Segments = append(a.Segments, Segment{
+				Name: info.Name, Offset: info.Offset + early, Size: info.Size, Unpacked: info.Unpacked,
+				Entries: info.Entries, SHA256: info.SHA256, Holds: cuts[i].holds,
+			})
+		}
+		return err
+	})
+	task.Done(err)
+	return err
+}
+
+// writeMicrocode writes the uncompressed archive that the kernel reads before
+// it can decompress anything, and returns its length: a multiple of four,
+// because what follows may be a plain archive too.
+func writeMicrocode(w io.Writer, k *openedKernel) (int64, error) {
+	if k.ucode == nil {
+		return 0, nil
+	}
+	r, err := k.ucode()
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	n, err := io.Copy(w, r)
+	if err != nil {
+		return n, fmt.Errorf("microcode: %w", err)
+	}
+	pad := -n & 3
+	_, err = w.Write(make([]byte, pad))
+	return n + pad, err
+}
+
+// cut is a segment and what it holds, in words.
+type cut struct {
+	initramfs.Segment
+	holds []string
+}
+
+func segmentsOf(cuts []cut) []initramfs.Segment {
+	var list []initramfs.Segment
+	for _, c := range cuts {
+		list = append(list, c.Segment)
+	}
+	return list
+}
+
+// cut divides the tree: what boots first, what several parts share, each
+// container, the kernel's modules and firmware, the template's files, and at
+// the end the file that says that nothing is missing.
+//
+// A file with several names goes to one segment with all of them, because hard
+// links end with their archive. So dividing costs no memory, and bytes only
+// where a compressor would have found the same twice.
+func (b *builder) cut(tree *rootfs.Tree, parts []part, ram int64) ([]cut, error) {
+	own := func(path, text string) (*rootfs.Tree, error) {
+		return rootfs.New(map[string]*rootfs.Inode{path: b.file(0o644, []byte(text))})
+	}
+	var err error
+	if b.ownInit(parts) {
+		info, err := own(ramFile, strconv.FormatInt(ram, 10)+"\n")
+		if err != nil {
+			return nil, err
+		}
+		if tree, err = rootfs.Merge(tree, info); err != nil {
+			return nil, err
+		}
+	}
+	cuts := []cut{{initramfs.Segment{Name: groupBase, Tree: tree}, names(parts)}}
+	if !b.opt.OneSegment {
+		cuts = divide(tree, parts)
+	}
+	if b.ownInit(parts) {
+		complete, err := own(completeFile, "complete\n")
+		if err != nil {
+			return nil, err
+		}
+		cuts = append(cuts, cut{initramfs.Segment{Name: "complete", Tree: complete}, []string{"/" + completeFile}})
+	}
+	for i := range cuts {
+		s := &cuts[i].Segment
+		s.Compression, s.Level, s.Epoch, s.Last = b.opt.Compression, b.opt.Level, b.opt.Epoch, inContainers
+		if s.Name == groupModules || s.Name == groupFirmware {
+			// They are compressed already: a higher level costs time and
+			// gains nothing.
+			s.Level = fastLevel(b.opt.Compression)
+		}
+	}
+	return cuts, err
+}
+
+// fastLevel is the lowest level of a compression.
+func fastLevel(c initramfs.Compression) int {
+	if c == initramfs.None {
+		return 0
+	}
+	return 1
+}
+
+// inContainers chooses what the init can do without when it says that the
+// memory does not suffice for all.
+func inContainers(p string) bool { return p == "containers" || strings.HasPrefix(p, "containers/") }
+
+// ownInit reports whether the init is ours, which knows the files about RAM.
+func (b *builder) ownInit(parts []part) bool {
+	return slices.ContainsFunc(parts, func(p part) bool { return p.ours && strings.HasPrefix(p.location, "init[") })
+}
+
+func names(parts []part) []string {
+	var out []string
+	for _, p := range parts {
+		out = append(out, p.name)
+	}
+	return out
+}
+
+// divide cuts the tree by the groups of its parts.
+func divide(tree *rootfs.Tree, parts []part) []cut {
+	of := origins(tree, parts)
+	groups := []string{groupBase, groupShared}
+	for _, p := range parts {
+		if !slices.Contains(groups, p.group) && p.group != groupModules && p.group != groupFirmware && p.group != groupFiles {
+			groups = append(groups, p.group)
+		}
+	}
+	groups = append(groups, groupModules, groupFirmware, groupFiles)
+	group := func(p string) string {
+		if i, ok := of[p]; ok {
+			return parts[i].group
+		}
+		return groupBase
+	}
+	home := homes(tree, group)
+	var cuts []cut
+	for _, g := range groups {
+		t := tree.Keep(func(p string, n *rootfs.Inode) bool {
+			if n.IsDir() {
+				return group(p) == g
+			}
+			return home[n] == g
+		})
+		if t.Len() == 0 {
+			continue
+		}
+		var holds []string
+		for _, p := range parts {
+			if p.group == g {
+				holds = append(holds, p.name)
+			}
+		}
+		if g == groupShared {
+			holds = []string{"files that several containers have"}
+		}
+		cuts = append(cuts, cut{initramfs.Segment{Name: g, Tree: t}, holds})
+	}
+	return cuts
+}
+
+// homes maps every file to the group that writes it: the one of all its names,
+// or base if that has one of them, or shared.
+func homes(tree *rootfs.Tree, group func(string) string) map[*rootfs.Inode]string {
+	home := make(map[*rootfs.Inode]string, tree.Len())
+	_ = tree.Walk(func(p string, n *rootfs.Inode) error {
+		g := group(p)
+		switch have, ok := home[n]; {
+		case n.IsDir() || ok && have == g:
+		case !ok:
+			home[n] = g
+		case have == groupBase || g == groupBase:
+			home[n] = groupBase
+		default:
+			home[n] = groupShared
+		}
+		return nil
+	})
+	return home
+}
