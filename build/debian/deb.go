@@ -52,7 +52,7 @@ func checkFormat(ar *arReader) error {
 		return err
 	}
 	if !strings.HasPrefix(string(b), "2.") {
-		return fmt.Errorf("Debian package format %q is not supported", strings.TrimSpace(string(b)))
+		return fmt.Errorf("package format %q is not supported", strings.TrimSpace(string(b)))
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func openMember(ar *arReader, base string) (r io.Reader, ext string, err error) 
 	for {
 		name, r, err := ar.next()
 		if err == io.EOF {
-			return nil, "", fmt.Errorf("Debian package has no %s", base)
+			return nil, "", fmt.Errorf("package has no %s", base)
 		}
 		if err != nil {
 			return nil, "", err
@@ -74,7 +74,7 @@ func openMember(ar *arReader, base string) (r io.Reader, ext string, err error) 
 		if ext, ok := strings.CutPrefix(name, base); ok && (ext == "" || path.Ext(name) == ext) {
 			return r, ext, nil
 		}
-		return nil, "", fmt.Errorf("Debian package has %s where %s should be", name, base)
+		return nil, "", fmt.Errorf("package has %s where %s should be", name, base)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // Keeper keeps the links of the disks there are. The zero value works on /sys and /dev.
@@ -44,7 +46,7 @@ func (k *Keeper) Add(name string) {
 	}
 	d := device{sys: k.sys(), name: name}
 	links := append(d.identities(), d.paths()...)
-	if d.attr("size") != "0" {
+	if d.attr("size") != "0" && hasMedium(filepath.Join(k.dev(), name)) {
 		links = append(links, contents(filepath.Join(k.dev(), name))...)
 	}
 	k.mu.Lock()
@@ -64,6 +66,27 @@ func (k *Keeper) Add(name string) {
 		k.links = map[string][]string{}
 	}
 	k.links[name] = links
+}
+
+// Of linux/cdrom.h: what a drive says of itself, and that it has a readable disc.
+const (
+	cdromDriveStatus = 0x5326
+	cdromDiscOK      = 4
+)
+
+// hasMedium reports whether a device may be read. An optical drive without a disc has a size all the same, and every
+// attempt to read it writes a dozen errors on the console.
+func hasMedium(node string) bool {
+	if !strings.HasPrefix(filepath.Base(node), "sr") {
+		return true
+	}
+	fd, err := unix.Open(node, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	status, err := unix.IoctlRetInt(fd, cdromDriveStatus)
+	return err == nil && status == cdromDiscOK
 }
 
 // Remove takes the links of a device away.

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,8 +106,12 @@ func TestAdmission(t *testing.T) {
 	a := newAdmission(&config{Server: Server{MaxTransfers: 3, MaxPerClient: 2, RequestRate: 1}})
 	now := time.Unix(0, 0)
 	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
-	if !a.begin(one, now) || !a.begin(one, now) || a.begin(one, now) || !a.begin(two, now) || a.begin(two, now) {
-		t.Error("limits of transfers")
+	var got []bool
+	for _, client := range []netip.Addr{one, one, one, two, two} {
+		got = append(got, a.begin(client, now))
+	}
+	if want := []bool{true, true, false, true, false}; !slices.Equal(got, want) {
+		t.Errorf("limits of transfers: %v, want %v", got, want)
 	}
 	a.end(one)
 	if !a.begin(two, now) {
