@@ -99,6 +99,7 @@ func (b *builder) prepare(ctx context.Context) error {
 	}
 	slices.SortStableFunc(todo, func(x, y v1.Layer) int { return int(weight(y) - weight(x)) })
 	downloads, ctx := errgroup.WithContext(ctx)
+	downloads.Go(func() error { return b.prefetchImages(ctx) })
 	for _, l := range todo {
 		downloads.Go(func() error { return b.prefetch(ctx, l) })
 	}
@@ -141,6 +142,31 @@ func (b *builder) prefetch(ctx context.Context, l v1.Layer) error {
 		return err
 	}
 	return f.Close()
+}
+
+// prefetcher is a source of images that downloads layers, several at a time.
+type prefetcher interface {
+	Prefetch(ctx context.Context, images ...v1.Image) error
+}
+
+// prefetchImages downloads the layers of images that are not all in the cache
+// unpacked.
+func (b *builder) prefetchImages(ctx context.Context) error {
+	source, ok := b.opt.Images.(prefetcher)
+	if !ok {
+		return nil
+	}
+	var missing []v1.Image
+	for _, img := range b.allImages() {
+		ls, err := img.Layers()
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(ls, func(l v1.Layer) bool { return !b.layers.cached(l) }) {
+			missing = append(missing, img)
+		}
+	}
+	return source.Prefetch(ctx, missing...)
 }
 
 func weight(l v1.Layer) int64 {

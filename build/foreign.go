@@ -42,10 +42,13 @@ func (f *foreign) get(ref string) *foreignImage {
 // where the template's line is known.
 func (f *foreign) find(ctx context.Context, refs []string) error {
 	const parallel = 8
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group // its own context would end before the images are read
 	g.SetLimit(parallel)
 	for _, ref := range refs {
 		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			found := f.ask(ctx, ref)
 			f.mu.Lock()
 			defer f.mu.Unlock()

@@ -23,6 +23,10 @@ import (
 // DefaultKernelBase is where upstream publishes its kernel images.
 const DefaultKernelBase = "ghcr.io/tinkerbell/hook/kernel/hook-kernel"
 
+// DefaultContainerBase is where upstream publishes the images of its services:
+// their names follow.
+const DefaultContainerBase = "ghcr.io/tinkerbell/hook/linuxkit/"
+
 // tagLister is a source of images that can list the tags of a repository.
 type tagLister interface {
 	Tags(ctx context.Context, repository string) ([]string, error)

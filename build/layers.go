@@ -153,8 +153,14 @@ func (s *layers) tar(ctx context.Context, l v1.Layer) (io.ReadCloser, error) {
 
 func tarKey(key string) string { return "layer tar\n" + key }
 
-// cached reports whether a layer is in the cache, unpacked.
-func (s *layers) cached(l identified) bool { return s.cache.Has(tarKey(l.Identity())) }
+// cached reports whether a layer is in the cache, unpacked, or needs no cache.
+func (s *layers) cached(l v1.Layer) bool {
+	if isGenerated(l) {
+		return true
+	}
+	key, err := layerKey(l)
+	return err == nil && s.cache.Has(tarKey(key))
+}
 
 // loadIndex reads the cached index of a layer tar, or makes it. With the
 // index come the hashes of the files, so that looking for equal files reads

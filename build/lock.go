@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"hooksmith/build/debian"
+	"hooksmith/build/images"
 )
 
 // lockVersion is the version of the lock file's shape.
@@ -27,6 +28,7 @@ type LockedFlavor struct {
 	Kernel   string            `json:"kernel,omitempty"`   // name of the kernel's package
 	Firmware map[string]string `json:"firmware,omitempty"` // name asked for -> package
 	Packages []*debian.Package `json:"packages"`           // sorted by name
+	Images   []images.Pin      `json:"images,omitempty"`   // what references stood for
 	Inputs   []Input           `json:"inputs"`             // everything that is no package
 }
 
@@ -88,6 +90,14 @@ func (f *LockedFlavor) find(name string) (*debian.Package, error) {
 		}
 	}
 	return nil, fmt.Errorf("package %s is not in the lock file: renew it with hooksmith update", name)
+}
+
+// Pins are the digests of a flavor's images, for images.Sources.
+func (l *Lock) Pins(flavor string) []images.Pin {
+	if l == nil || l.Flavors[flavor] == nil {
+		return nil
+	}
+	return l.Flavors[flavor].Images
 }
 
 func (f *LockedFlavor) inputs() []Input {

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"hooksmith/build/debian"
+	"hooksmith/build/images"
 	"hooksmith/build/linuxkit"
 	"hooksmith/kernel"
 )
@@ -222,6 +223,9 @@ func (p *Plan) Locked() *LockedFlavor {
 	f := &LockedFlavor{ID: p.opt.Flavor.ID, Releases: p.releases, Packages: p.packages, Inputs: p.inputs}
 	if p.kernel != nil {
 		f.Kernel = p.kernel.Name
+	}
+	if source, ok := p.opt.Images.(interface{ Resolved() []images.Pin }); ok {
+		f.Images = source.Resolved()
 	}
 	for name, pkg := range p.firmware {
 		if f.Firmware == nil {

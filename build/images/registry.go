@@ -107,7 +107,7 @@ func (r *registries) repository(ref reference) (*repository, error) {
 		if err != nil {
 			return nil, fmt.Errorf("mirror %s: %w", m.URL, err)
 		}
-		prefix := strings.TrimPrefix(strings.Trim(u.Path, "/")+"/", "v2/") // containerd's configuration has /v2 in it
+		prefix := strings.Trim(strings.TrimPrefix(strings.Trim(u.Path, "/")+"/", "v2/"), "/") // containerd's configuration has /v2 in it
 		out.endpoints = append(out.endpoints, r.endpoint("mirror "+m.URL, registry.Repo(prefix, ref.repo.RepositoryStr())))
 	}
 	host := ref.repo.RegistryStr()

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"hooksmith/build"
+	"hooksmith/build/images"
 	"hooksmith/build/initramfs"
 )
 
@@ -46,9 +47,14 @@ func (o *buildFlags) apply(opt *build.Options) error {
 		return &usageError{fmt.Errorf("--compress: %w", err)}
 	}
 	if o.locked {
-		opt.Lock, err = readLock(o.lock, o.out)
+		if opt.Lock, err = readLock(o.lock, o.out); err != nil {
+			return err
+		}
+		if sources, ok := opt.Images.(*images.Sources); ok {
+			sources.Pins = opt.Lock.Pins(opt.Flavor.ID)
+		}
 	}
-	return err
+	return nil
 }
 
 func newBuild(a *app) *cobra.Command {
@@ -88,7 +94,7 @@ NAME=VALUE sets a variable of the template, as --set does.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeFlavors,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opt, err := in.options(a, args)
+			opt, err := in.options(cmd.Context(), a, args)
 			if err != nil {
 				return err
 			}

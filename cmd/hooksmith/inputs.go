@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -29,6 +30,7 @@ type inputFlags struct {
 	files                              []string
 	name, arch                         string
 	compat, decompress                 bool
+	images                             sourceFlags
 }
 
 func (o *inputFlags) add(cmd *cobra.Command) {
@@ -36,7 +38,8 @@ func (o *inputFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.config, "config", "", "`FILE` with flavors of your own (default hooksmith.yaml, if it is there)")
 	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror (default this host's APT sources, else ftp.debian.org)")
 	f.StringVar(&o.snapshot, "debian-snapshot", "", "take the packages of this `TIME`, as in 20260912T083000Z, from snapshot.debian.org")
-	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads and unpacked packages (default $XDG_CACHE_HOME/hooksmith)")
+	o.addCacheDir(cmd)
+	o.images.add(cmd)
 	f.BoolVar(&o.offline, "offline", false, "use the cache only; fail if something is not in it")
 	f.StringArrayVar(&o.set, "set", nil, "set a variable of the template, `NAME=VALUE` (repeatable)")
 	f.StringSliceVar(&o.firmware, "firmware", nil, "add firmware for these drivers or packages, as in bnx2,ice (non-free-firmware)")
@@ -49,9 +52,13 @@ func (o *inputFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.cas, "bake-ca", nil, "make HookOS trust the CA certificates of this PEM `FILE` (repeatable)")
 }
 
+func (o *inputFlags) addCacheDir(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads and unpacked packages (default $XDG_CACHE_HOME/hooksmith)")
+}
+
 // options turns the flags into what the build library takes. It reads the
 // files that they name, and nothing from the network.
-func (o *inputFlags) options(a *app, args []string) (build.Options, error) {
+func (o *inputFlags) options(ctx context.Context, a *app, args []string) (build.Options, error) {
 	words, vars, err := splitVariables(args)
 	if err != nil {
 		return build.Options{}, err
@@ -93,7 +100,9 @@ func (o *inputFlags) options(a *app, args []string) (build.Options, error) {
 		return opt, err
 	}
 	opt.Cache = &fetch.Cache{Dir: o.cache(), Offline: o.offline, Observer: a.progress, Log: a.log}
-	return opt, nil
+	opt.Compat, opt.DecompressKernel, opt.Program = o.compat, o.decompress, program()
+	opt.Images, err = o.images.sources(ctx, a, &opt, o.cache(), o.offline)
+	return opt, err
 }
 
 func (o *inputFlags) cache() string {
@@ -281,4 +290,18 @@ func readFile(a *app, path string) ([]byte, error) {
 		err = fmt.Errorf("%s has more than %d bytes", path, limit)
 	}
 	return data, err
+}
+
+// program names this executable for caches of what it computes: two builds of
+// hooksmith may give other bytes for the same input.
+func program() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %d %d", ourVersion(), st.Size(), st.ModTime().UnixNano())
 }

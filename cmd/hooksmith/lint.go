@@ -34,7 +34,7 @@ same on stderr.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.files = append(in.files, args...)
-			opt, err := in.options(a, nil)
+			opt, err := in.options(cmd.Context(), a, nil)
 			if err != nil {
 				return err
 			}

@@ -27,7 +27,7 @@ What changed is printed; nothing is built.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeFlavors,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opt, err := in.options(a, args)
+			opt, err := in.options(cmd.Context(), a, args)
 			if err != nil {
 				return err
 			}
