@@ -38,7 +38,7 @@ func (p *pid1) rescue(problem error) {
 		p.startShell(rescueShell{device: device})
 	}
 	if len(p.shells) > 0 {
-		p.log.Printf("a rescue shell is on every console; `reboot -f` and `poweroff -f` end it")
+		p.log.Printf("a rescue shell is on every console; `reboot` and `poweroff` end it")
 	}
 	p.withoutShell()
 }

@@ -134,9 +134,11 @@ func (j *job) spawn(what string, f func()) {
 
 // boot runs scripts and onboot containers and starts the services.
 func (j *job) boot(ctx context.Context, resumed bool) {
-	onboot := j.bundles("onboot")
-	scripts := scriptsIn("/etc/init.d")
-	if !resumed && len(onboot)+len(scripts) > 0 {
+	var onboot, scripts []string
+	if !resumed {
+		onboot, scripts = j.bundles("onboot"), scriptsIn("/etc/init.d")
+	}
+	if len(onboot)+len(scripts) > 0 {
 		j.settle(ctx)
 		j.runScripts(ctx, scripts)
 		j.devices.need(fileSystems(onboot))
