@@ -27,6 +27,9 @@ func Build(ctx context.Context, opt Options) (*Artifacts, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a := p.upToDate(); a != nil {
+		return a, out.close()
+	}
 	b := &builder{Plan: p, out: out, layers: newLayers(opt.Cache)}
 	a, err := b.build(ctx)
 	return a, errors.Join(err, b.layers.Close(), out.close())
@@ -77,7 +80,11 @@ func (b *builder) build(ctx context.Context) (*Artifacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a, b.out.commit(ctx, *a, text, !b.opt.NoSBOM)
+	if err := b.out.commit(ctx, *a, text, !b.opt.NoSBOM); err != nil {
+		return nil, err
+	}
+	b.noteDown(a)
+	return a, nil
 }
 
 // prepare fetches, unpacks and indexes all layers in parallel, the largest

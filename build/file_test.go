@@ -557,3 +557,51 @@ func TestManifestOfFile(t *testing.T) {
 		t.Error("an SBOM in spite of NoSBOM")
 	}
 }
+
+// A second build of the same has nothing to do, and notices whatever else has
+// touched its files.
+func TestUpToDate(t *testing.T) {
+	opt := fileOptions(t, linuxkitFile)
+	opt.Program = "one"
+	initrd := filepath.Join(opt.Out, "test-initrd.img")
+	build := func() (rebuilt bool) {
+		t.Helper()
+		before, err := noteOf(opt.Out, "test-initrd.img")
+		a, buildErr := Build(t.Context(), opt)
+		if buildErr != nil {
+			t.Fatal(buildErr)
+		}
+		after := must(noteOf(opt.Out, "test-initrd.img"))
+		if len(a.Files) != 3 || len(a.Segments) == 0 {
+			t.Errorf("artifacts: %+v", a)
+		}
+		return err != nil || before != after
+	}
+	want := func(name string, rebuilt bool) {
+		t.Helper()
+		if got := build(); got != rebuilt {
+			t.Errorf("%s: built again: %t", name, got)
+		}
+	}
+	want("first", true)
+	want("nothing changed", false)
+	data := must(os.ReadFile(initrd))
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(initrd, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want("damaged", true)
+	if err := os.Remove(filepath.Join(opt.Out, ChecksumName)); err != nil {
+		t.Fatal(err)
+	}
+	want("checksums gone", true)
+	opt.Program = "two"
+	want("another program", true)
+	opt.Level = 1
+	want("another level", true)
+	opt.Files[0].Data = append(opt.Files[0].Data, "# comment\n"...)
+	want("another file", true)
+	want("the same", false)
+	opt.Program = ""
+	want("a program without a name", true)
+}

@@ -2,11 +2,15 @@ package build
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"hooksmith/build/debian"
@@ -57,22 +61,103 @@ func (p *Plan) openPackages(ctx context.Context, defs map[string]*debian.Definit
 		names = append(names, d.PackageNames(p.arch.Debian())...)
 	}
 	names = append(names, slices.Collect(maps.Values(firmware))...)
-	index, err := repo.Index(ctx, p.arch.Debian(), names...)
+	list, err := p.selectPackages(ctx, repo, names, firmware)
 	if err != nil {
 		return nil, err
 	}
-	p.owner = index.LibraryPackage
-	if meta := p.opt.Flavor.Kernel.Debian; meta != "" {
-		if p.kernel, err = index.ResolveMeta(meta); err != nil {
-			return nil, fmt.Errorf("kernel of flavor %s: %w", p.opt.Flavor.ID, err)
+	p.kernel = list.Kernel
+	maps.Copy(p.firmware, list.Firmware)
+	return list.find, nil
+}
+
+// packageList is what a build takes from the archive's indices.
+type packageList struct {
+	Kernel   *debian.Package            `json:"kernel,omitempty"`
+	Firmware map[string]*debian.Package `json:"firmware,omitempty"`
+	Packages []*debian.Package          `json:"packages"`
+}
+
+func (l *packageList) find(name string) (*debian.Package, error) {
+	for _, pkg := range l.Packages {
+		if pkg.Name == name {
+			return pkg, nil
+		}
+	}
+	return nil, fmt.Errorf("package %s was not looked for", name)
+}
+
+// selectPackages looks the names up in the archive's indices. They are large,
+// so the answer is kept for as long as the archive is the same.
+func (p *Plan) selectPackages(ctx context.Context, repo *debian.Repository, names []string, firmware map[string]string) (*packageList, error) {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	index := sync.OnceValues(func() (*debian.Index, error) { return repo.Index(ctx, p.arch.Debian(), names...) })
+	p.owner = func(soname string) string {
+		if x, err := index(); err == nil {
+			return x.LibraryPackage(soname)
+		}
+		return ""
+	}
+	meta := p.opt.Flavor.Kernel.Debian
+	key, err := buildID("package list 1", p.arch, p.releases, meta, names, firmware)
+	if err != nil {
+		return nil, err
+	}
+	f, err := p.opt.Cache.Derive(ctx, key, func(_ context.Context, w io.Writer) error {
+		x, err := index()
+		if err != nil {
+			return err
+		}
+		list, err := lookUp(x, meta, names, firmware)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(w).Encode(list)
+	})
+	if err != nil {
+		var missing *missingKernel
+		if errors.As(err, &missing) {
+			return nil, fmt.Errorf("kernel of flavor %s: %w", p.opt.Flavor.ID, missing.err)
+		}
+		return nil, err
+	}
+	defer f.Close()
+	var list packageList
+	if err := json.NewDecoder(f).Decode(&list); err != nil {
+		return nil, fmt.Errorf("reading the cached package list: %w", err)
+	}
+	return &list, nil
+}
+
+// missingKernel says that it is the kernel that was not found.
+type missingKernel struct{ err error }
+
+func (e *missingKernel) Error() string { return e.err.Error() }
+
+// lookUp finds the packages in the index.
+func lookUp(x *debian.Index, meta string, names []string, firmware map[string]string) (*packageList, error) {
+	list := &packageList{Firmware: map[string]*debian.Package{}}
+	var err error
+	if meta != "" {
+		if list.Kernel, err = x.ResolveMeta(meta); err != nil {
+			return nil, &missingKernel{err}
 		}
 	}
 	for name, pkg := range firmware {
-		if p.firmware[name], err = index.Package(pkg); err != nil {
+		if list.Firmware[name], err = x.Package(pkg); err != nil {
 			return nil, fmt.Errorf("firmware %s: %w", name, err)
 		}
 	}
-	return index.Package, nil
+	for _, name := range names {
+		if name == meta || strings.Contains(name, "*") {
+			continue
+		}
+		pkg, err := x.Package(name)
+		if err != nil {
+			return nil, err
+		}
+		list.Packages = append(list.Packages, pkg)
+	}
+	return list, nil
 }
 
 // openLock takes all packages from the lock file; no index is read.

@@ -161,7 +161,7 @@ func (b *builder) addInputs(ctx context.Context, a *Artifacts) error {
 // ID names the build by all that its bytes depend on.
 func (p *Plan) ID() (string, error) {
 	return buildID(p.opt.Flavor, p.packages, p.inputs, p.opt.Version, p.opt.Format, p.opt.Compat, p.opt.DecompressKernel,
-		p.opt.Compression, p.opt.Level, p.opt.OneSegment, p.opt.Epoch, len(p.opt.Files) > 0)
+		p.opt.Compression, p.opt.Level, p.opt.OneSegment, p.opt.Epoch, len(p.opt.Files) > 0, p.opt.Firmware, p.opt.CheckAll, p.opt.NoSBOM)
 }
 
 // licenses reads a package's copyright file. A package whose documentation is
