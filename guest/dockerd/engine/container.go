@@ -53,9 +53,10 @@ type Container struct {
 		Labels map[string]string
 	}
 	State struct {
-		Running  bool
-		ExitCode int
-		Error    string // of the runtime, when it could not start
+		Running   bool
+		ExitCode  int
+		Error     string // of the runtime, when it could not start
+		OOMKilled bool
 	}
 }
 

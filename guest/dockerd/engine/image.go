@@ -45,11 +45,11 @@ func (c *Client) Pull(ctx context.Context, ref string, auth Auth, progress func(
 		header.Set("X-Registry-Auth", base64.URLEncoding.EncodeToString(text))
 	}
 	answer, err := c.open(ctx, http.MethodPost, "/images/create", url.Values{"fromImage": {withTag(ref)}}, header, nil)
-	if err != nil {
-		return err
+	if err == nil {
+		defer answer.Close()
+		err = readPull(answer, progress)
 	}
-	defer answer.Close()
-	if err := readPull(answer, progress); err != nil {
+	if err != nil {
 		return fmt.Errorf("pulling %s: %w", ref, err)
 	}
 	return nil
