@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -132,6 +134,28 @@ func TestGettyWithoutShell(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// TestWriterAfterHangup has a session end on a console: everybody else's open terminal is hung up by that.
+func TestWriterAfterHangup(t *testing.T) {
+	term := openTerminal(t)
+	w := NewWriter("/dev/pts", []string{filepath.Base(term.slave)})
+	defer w.Close()
+	for i := range 3 {
+		fmt.Fprintf(w, "line %d\n", i)
+		term.expect(t, fmt.Sprintf("line %d\r\n", i))
+		tty, err := os.OpenFile(term.slave, os.O_RDWR|unix.O_NOCTTY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("/bin/sh", "-c", "exit 0")
+		cmd.Stdin = tty
+		cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true, Setctty: true}
+		if err := cmd.Run(); err != nil {
+			t.Error(err)
+		}
+		tty.Close()
+	}
 }
 
 func TestWriterDropsWhenStopped(t *testing.T) {
