@@ -87,9 +87,6 @@ func hinted(err error, format string, args ...any) error {
 func (e *endpoint) explain(err error) error {
 	host := displayHost(e.repo.RegistryStr())
 	var status *transport.Error
-	if errors.As(err, &status) {
-		return e.explainStatus(host, status)
-	}
 	var authority x509.UnknownAuthorityError
 	var hostname x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -102,6 +99,8 @@ func (e *endpoint) explain(err error) error {
 		return hinted(err, "the certificate of %s is for other names (%s): use the name that it is for, or, without any protection, --insecure-registry %s", host, brief(hostname), host)
 	case errors.As(err, &invalid):
 		return hinted(err, "the certificate of %s is not valid (%s): is this machine's clock right?", host, brief(invalid))
+	case errors.As(err, &status): // where HTTPS failed and HTTP was tried, the certificate is the reason
+		return e.explainStatus(host, status)
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &plain):
 		return hinted(err, "%s speaks plain HTTP or its HTTPS does not answer: if that is meant so, use --insecure-registry %s", host, host)
 	case errors.As(err, &dns) && dns.IsNotFound:

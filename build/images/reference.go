@@ -23,6 +23,9 @@ type reference struct {
 // parseReference completes ref as docker and LinuxKit do: alpine becomes
 // docker.io/library/alpine:latest.
 func parseReference(ref string) (reference, error) {
+	if strings.Contains(ref, "://") {
+		return reference{}, fmt.Errorf("%.200q is a URL, want an image reference such as ghcr.io/owner/name:tag", ref)
+	}
 	base, digest, hasDigest := strings.Cut(ref, "@")
 	tag, err := name.NewTag(completeName(base), name.WeakValidation)
 	if err != nil {

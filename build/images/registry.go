@@ -335,7 +335,7 @@ func (r *repository) origins(d v1.Descriptor) []origin {
 	var out []origin
 	for _, e := range r.endpoints {
 		out = append(out, origin{e.host, func(ctx context.Context, offset int64) (*http.Response, error) {
-			return r.do(ctx, e, http.MethodGet, "blobs/"+d.Digest.String(), rangeFrom(offset), http.StatusOK, http.StatusPartialContent)
+			return r.do(ctx, e, http.MethodGet, "blobs/"+d.Digest.String(), rangeFrom(offset), http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 		}})
 	}
 	for _, address := range d.URLs {
@@ -361,7 +361,9 @@ func (r *registries) get(ctx context.Context, u *url.URL, offset int64) (*http.R
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+	default:
 		resp.Body.Close()
 		return nil, fmt.Errorf("server answered %s", resp.Status)
 	}
