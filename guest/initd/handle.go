@@ -51,7 +51,7 @@ func (p *pid1) startWorker() error {
 		return err
 	}
 	defer resultsOut.Close()
-	faults, err := os.OpenFile(crashLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	faults, err := os.OpenFile(p.faults, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		faults = os.Stderr
 	} else {

@@ -40,6 +40,7 @@ type pid1 struct {
 	signals  chan os.Signal
 
 	worker   *worker
+	faults   string // path of the log of the worker's crashes
 	crashed  int
 	action   power.Action
 	requests int
@@ -49,7 +50,10 @@ type pid1 struct {
 
 // runPID1 is the life of PID 1. It does not return, whatever happens: the kernel would panic.
 func runPID1() {
-	p := &pid1{log: &bootlog.Log{}, exits: make(chan reaper.Exit, 64), signals: make(chan os.Signal, 16), shells: map[int]rescueShell{}}
+	p := &pid1{
+		log: &bootlog.Log{}, faults: crashLog, exits: make(chan reaper.Exit, 64), signals: make(chan os.Signal, 16),
+		shells: map[int]rescueShell{},
+	}
 	signal.Notify(p.signals, power.Signals()...)
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) // Ctrl-Alt-Del is a SIGINT, not a reset
@@ -168,49 +172,59 @@ func redirect(device string) {
 // loop serves until the machine goes down.
 func (p *pid1) loop() error {
 	for {
-		select {
-		case e := <-p.exits:
-			if err := p.ended(e); err != nil {
-				return err
-			}
-		case s := <-p.signals:
-			if action, ok := power.Requested(s); ok {
-				p.request(action, s)
-			}
-		case <-p.timeout:
-			p.log.Printf("not waiting any longer")
+		down, err := p.step()
+		if err != nil {
+			return err
+		}
+		if down {
 			p.finish()
 		}
 	}
 }
 
-// request begins a shutdown: the worker stops everything and then ends.
-func (p *pid1) request(action power.Action, s os.Signal) {
+// step deals with the next thing that happens. It says when the machine is to go down, with p.action.
+func (p *pid1) step() (down bool, err error) {
+	select {
+	case e := <-p.exits:
+		return p.ended(e)
+	case s := <-p.signals:
+		action, ok := power.Requested(s)
+		return ok && p.request(action, s), nil
+	case <-p.timeout:
+		p.log.Printf("not waiting any longer")
+		return true, nil
+	}
+}
+
+// request begins a shutdown: the worker stops everything and then ends. Without a worker, and for somebody who asks
+// again and again, the machine goes down at once.
+func (p *pid1) request(action power.Action, s os.Signal) (down bool) {
 	p.requests++
 	if p.requests == 1 {
 		p.action = action
 		p.timeout = time.After(shutdownPatience)
 	}
 	if p.worker == nil || p.requests >= hurry {
-		p.finish()
+		return true
 	}
 	if p.requests == 1 {
 		p.worker.signal(s)
 	}
+	return false
 }
 
 // ended deals with a process that has been reaped.
-func (p *pid1) ended(e reaper.Exit) error {
+func (p *pid1) ended(e reaper.Exit) (down bool, err error) {
 	if _, ok := p.shells[e.PID]; ok {
 		p.shellEnded(e)
-		return nil
+		return false, nil
 	}
 	if p.worker == nil {
-		return nil
+		return false, nil
 	}
 	if e.PID != p.worker.pid {
 		p.worker.tell(e)
-		return nil
+		return false, nil
 	}
 	action, done := p.worker.result()
 	p.worker.close()
@@ -219,12 +233,12 @@ func (p *pid1) ended(e reaper.Exit) error {
 		p.action = action
 	}
 	if done || p.requests > 0 {
-		p.finish()
+		return true, nil
 	}
 	p.crashed++
 	if p.crashed > crashes {
-		return fmt.Errorf("init's worker has crashed %d times (%s); see %s", p.crashed, reaper.Describe(e.Status), crashLog)
+		return false, fmt.Errorf("init's worker has crashed %d times (%s); see %s", p.crashed, reaper.Describe(e.Status), p.faults)
 	}
-	p.log.Printf("init's worker has crashed (%s), starting it again; see %s", reaper.Describe(e.Status), crashLog)
-	return p.startWorker()
+	p.log.Printf("init's worker has crashed (%s), starting it again; see %s", reaper.Describe(e.Status), p.faults)
+	return false, p.startWorker()
 }
