@@ -83,6 +83,7 @@ func (c *Config) hookScript(m *hardware.Machine) (string, error) {
 	if m.Source != "" {
 		s.comment("hardware record: %s", path.Base(m.Source))
 	}
+	s.line("set hooksmith-ran yes") // autoexec.ipxe need not look for another script
 	s.say("booting HookOS on %s", nameOf(m))
 	c.syslog(s)
 	s.line("set arch ${buildarch}")

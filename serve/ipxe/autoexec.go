@@ -102,6 +102,7 @@ func (e Entry) interfaces(s *script) {
 	s.line("isset ${%s} && goto told_vlan ||", option43VLAN)
 	s.line(":run")
 	s.line("chain --autofree %s && exit ||", e.machineURL("${net${i}/mac:hexhyp}"))
+	s.line("isset ${hooksmith-ran} && exit 1 ||") // it ran and has said why it failed
 	s.line("echo hooksmith: ${device} ${net${i}/mac}: the script could not be run from %s. The line above says why.", e.Base)
 	s.line("ifclose ${device} ||")
 	s.line("goto vlans")

@@ -80,13 +80,11 @@ func Inspect(name string, content []byte) Binary {
 // inspectPE looks into a UEFI program. iPXE's are not compressed: the names
 // of its commands stand in a table of C strings.
 func (b *Binary) inspectPE(content []byte) {
-	f, err := pe.NewFile(bytes.NewReader(content))
-	if err != nil {
+	h, ok := readPE(content)
+	if !ok {
 		return
 	}
-	defer f.Close()
-	b.Platform = machines[f.Machine]
-	b.Signed = isSigned(f, int64(len(content)))
+	b.Platform, b.Signed = machines[h.machine], h.signed
 	b.Version = peVersion(content)
 	b.IPXE = answer(bytes.Contains(content, []byte("ipxe.org")))
 	if b.IPXE == No {
@@ -122,22 +120,46 @@ func wide(s string) []byte {
 	return b
 }
 
-// isSigned looks for the certificate table, the fifth data directory, which
-// holds an offset in the file.
-func isSigned(f *pe.File, size int64) bool {
-	const certificates = pe.IMAGE_DIRECTORY_ENTRY_SECURITY
-	var d pe.DataDirectory
-	switch h := f.OptionalHeader.(type) {
-	case *pe.OptionalHeader32:
-		if h.NumberOfRvaAndSizes > certificates {
-			d = h.DataDirectory[certificates]
-		}
-	case *pe.OptionalHeader64:
-		if h.NumberOfRvaAndSizes > certificates {
-			d = h.DataDirectory[certificates]
-		}
+// peHeader is what matters here of a PE file's headers.
+type peHeader struct {
+	machine uint16
+	signed  bool
+}
+
+// readPE reads the headers (Microsoft's "PE Format"). Package debug/pe is not
+// used for it: it refuses LoongArch and a file cut short after its headers.
+func readPE(content []byte) (h peHeader, ok bool) {
+	const coffSize = 24 // with the signature
+	if len(content) < 0x40 {
+		return h, false
 	}
-	return d.Size > 8 && d.VirtualAddress > 0 && int64(d.VirtualAddress)+int64(d.Size) <= size
+	at := int64(binary.LittleEndian.Uint32(content[0x3c:]))
+	if at+coffSize > int64(len(content)) || string(content[at:at+4]) != "PE\x00\x00" {
+		return h, false
+	}
+	coff := content[at:]
+	h.machine = binary.LittleEndian.Uint16(coff[4:])
+	optional := coff[coffSize:]
+	optional = optional[:min(len(optional), int(binary.LittleEndian.Uint16(coff[20:])))]
+	h.signed = isSigned(optional, int64(len(content)))
+	return h, true
+}
+
+// isSigned looks for the certificate table, the fifth data directory. Its
+// address is an offset in the file.
+func isSigned(optional []byte, size int64) bool {
+	const pe32, pe32plus, certificates = 0x10b, 0x20b, 4
+	if len(optional) < 2 {
+		return false
+	}
+	directories := map[uint16]int{pe32: 96, pe32plus: 112}[binary.LittleEndian.Uint16(optional)]
+	at := directories + certificates*8
+	if directories == 0 || len(optional) < at+8 || binary.LittleEndian.Uint32(optional[directories-4:]) <= certificates {
+		return false
+	}
+	address := int64(binary.LittleEndian.Uint32(optional[at:]))
+	length := int64(binary.LittleEndian.Uint32(optional[at+4:]))
+	return length > 8 && address > 0 && address+length <= size
 }
 
 var (
