@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -365,3 +366,9 @@ func uncompressed(l v1.Layer) ([]byte, error) {
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 func asError[T error](err error, target *T) bool { return errors.As(err, target) }
+
+func newTLSServer(h http.Handler) *httptest.Server { return httptest.NewTLSServer(h) }
+
+func (tr *testRegistry) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: tr.Certificate().Raw})
+}
