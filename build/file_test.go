@@ -509,31 +509,6 @@ func TestManyLayersAndFiles(t *testing.T) {
 	runtime.KeepAlive(opt)
 }
 
-func TestPublishedKernel(t *testing.T) {
-	images := fileImages(t)
-	base := "registry.test/hook-kernel"
-	for _, tag := range []string{"5.10.9-aaaa", "5.10.226-bbbb", "6.6.1-cccc", "latest", "5.10"} {
-		images[base+":"+tag] = kernelImage(t)
-	}
-	p := &Plan{vars: map[string]string{"HOOK_KERNEL_OCI_BASE": base}, opt: Options{Images: images}}
-	p.opt.Flavor.Kernel = KernelSpec{Version: "5.10", Config: "generic"}
-	if err := p.nameKernel(t.Context()); err != nil || p.vars["HOOK_KERNEL_IMAGE"] != base+":5.10.226-bbbb" || p.vars["HOOK_KERNEL_VERSION"] != "5.10.226" {
-		t.Errorf("%v, %v", p.vars, err)
-	}
-	p.vars = map[string]string{"HOOK_KERNEL_OCI_BASE": base, "KERNEL_POINT_RELEASE": "5.10.9"}
-	if err := p.nameKernel(t.Context()); err != nil || p.vars["HOOK_KERNEL_IMAGE"] != base+":5.10.9-aaaa" {
-		t.Errorf("%v, %v", p.vars, err)
-	}
-	p.vars = map[string]string{"HOOK_KERNEL_OCI_BASE": "registry.test/other"}
-	if err := p.nameKernel(t.Context()); err == nil || !strings.Contains(err.Error(), "HOOK_KERNEL_IMAGE=IMAGE") {
-		t.Errorf("error %v does not say what to do", err)
-	}
-	p.opt.Images, p.vars = nil, map[string]string{}
-	if err := p.nameKernel(t.Context()); err == nil || !strings.Contains(err.Error(), "no registry") {
-		t.Errorf("error %v", err)
-	}
-}
-
 func TestManifestOfFile(t *testing.T) {
 	opt := fileOptions(t, linuxkitFile)
 	opt.NoSBOM = true

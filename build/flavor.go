@@ -144,6 +144,27 @@ func (l *Flavors) Find(id string) (Flavor, error) {
 	return Flavor{}, fmt.Errorf("there is no flavor %q", id)
 }
 
+// Buildable returns the flavor with this id, with the kernel of another flavor
+// in place of its name.
+func (l *Flavors) Buildable(id string) (Flavor, error) {
+	f, err := l.Find(id)
+	if err != nil || f.Kernel.Flavor == "" {
+		return f, err
+	}
+	other, err := l.Find(f.Kernel.Flavor)
+	if err != nil {
+		return f, fmt.Errorf("kernel of flavor %s: %w", id, err)
+	}
+	if other.Kernel.Flavor != "" {
+		return f, fmt.Errorf("kernel of flavor %s: flavor %s has none of its own", id, other.ID)
+	}
+	if other.Arch != f.Arch {
+		return f, fmt.Errorf("kernel of flavor %s: that of %s is for %s", id, other.ID, other.Arch)
+	}
+	f.Kernel = other.Kernel
+	return f, nil
+}
+
 // Default returns the flavor for hosts of an architecture as Go names it.
 func (l *Flavors) Default(goarch string) (Flavor, error) {
 	for _, f := range l.All {

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -19,18 +17,6 @@ import (
 	"hooksmith/build/rootfs"
 	"hooksmith/kernel"
 )
-
-// DefaultKernelBase is where upstream publishes its kernel images.
-const DefaultKernelBase = "ghcr.io/tinkerbell/hook/kernel/hook-kernel"
-
-// DefaultContainerBase is where upstream publishes the images of its services:
-// their names follow.
-const DefaultContainerBase = "ghcr.io/tinkerbell/hook/linuxkit/"
-
-// tagLister is a source of images that can list the tags of a repository.
-type tagLister interface {
-	Tags(ctx context.Context, repository string) ([]string, error)
-}
 
 var notTag = regexp.MustCompile(`[^A-Za-z0-9_.-]`)
 
@@ -58,86 +44,14 @@ func (p *Plan) nameKernel(ctx context.Context) error {
 	if _, set := p.vars["HOOK_KERNEL_IMAGE"]; !set {
 		ref, err := p.publishedKernel(ctx)
 		if err != nil {
-			return fmt.Errorf("kernel %s of flavor %s: %w", spec, p.opt.Flavor.ID, err)
+			return err
 		}
-		p.inputs = append(p.inputs, Input{Kind: kindKernel, Name: spec.String(), Version: ref})
 		p.vars["HOOK_KERNEL_IMAGE"] = ref
 	}
 	_, tag, _ := cutLast(p.vars["HOOK_KERNEL_IMAGE"], ":")
 	version, _, _ := strings.Cut(tag, "-")
 	p.setDefault("HOOK_KERNEL_VERSION", version)
 	return nil
-}
-
-const kindKernel = "kernel image"
-
-// publishedKernel finds the newest image of the flavor's kernel version for
-// its architecture, or takes the lock file's. Tags are M.m.p-HASH, the hash
-// being that of the configuration, so that those of other architectures stand
-// among them.
-func (p *Plan) publishedKernel(ctx context.Context) (string, error) {
-	spec := p.opt.Flavor.Kernel
-	if p.opt.Lock != nil {
-		for _, in := range p.opt.Lock.Flavors[p.opt.Flavor.ID].inputs() {
-			if in.Kind == kindKernel && in.Name == spec.String() {
-				return in.Version, nil
-			}
-		}
-	}
-	base := p.vars["HOOK_KERNEL_OCI_BASE"]
-	if base == "" {
-		base = DefaultKernelBase
-	}
-	const hint = "name one with HOOK_KERNEL_IMAGE=IMAGE after the flavor, or another repository with HOOK_KERNEL_OCI_BASE=REPOSITORY"
-	source, ok := p.opt.Images.(tagLister)
-	if !ok {
-		return "", fmt.Errorf("there is no registry to ask for kernels: %s", hint)
-	}
-	tags, err := source.Tags(ctx, base)
-	if err != nil {
-		return "", fmt.Errorf("listing the kernels in %s: %w (%s)", base, err, hint)
-	}
-	var failed error
-	version := spec.Version
-	if point := p.vars["KERNEL_POINT_RELEASE"]; point != "" {
-		version = point
-	}
-	for _, tag := range newestFirst(tags, version) {
-		_, err := p.opt.Images.Image(ctx, base+":"+tag)
-		if err == nil {
-			return base + ":" + tag, nil
-		}
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", tag, err))
-	}
-	if failed != nil {
-		return "", fmt.Errorf("none of the kernels in %s can be used: %w", base, failed)
-	}
-	return "", fmt.Errorf("%s has no kernel %s (%d tags): %s", base, version, len(tags), hint)
-}
-
-// newestFirst returns the tags of a kernel version (major.minor, or with the
-// point release), the highest point release first, at most ten.
-func newestFirst(tags []string, version string) []string {
-	point := func(tag string) int {
-		release, _, _ := strings.Cut(tag, "-")
-		if release == version {
-			return 0
-		}
-		number, ok := strings.CutPrefix(release, version+".")
-		n, err := strconv.Atoi(number)
-		if !ok || err != nil {
-			return -1
-		}
-		return n
-	}
-	tags = slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return point(tag) < 0 })
-	slices.SortFunc(tags, func(a, b string) int {
-		if d := point(b) - point(a); d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
-	})
-	return tags[:min(len(tags), 10)]
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

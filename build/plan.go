@@ -30,6 +30,7 @@ type Plan struct {
 	template []linuxkit.Source // variables not yet expanded
 	vars     map[string]string
 	images   map[string]*debian.Plan    // made by us, by expanded reference
+	wanted   []string                   // variables of images that we neither make nor know
 	foreign  *foreign                   // images of others
 	kernel   *debian.Package            // nil: an image, or none
 	firmware map[string]*debian.Package // by the name that was asked for
@@ -161,12 +162,12 @@ func (p *Plan) definitions() (map[string]*debian.Definition, error) {
 			if _, set := p.vars[variable]; set {
 				continue
 			}
-			name := "hook-" + strings.ReplaceAll(strings.ToLower(string(m[1])), "_", "-")
+			name := imageName(variable)
 			i := slices.IndexFunc(all, func(d *debian.Definition) bool { return d.Name == name })
 			if i >= 0 {
 				defs[variable] = all[i]
 			} else if len(p.opt.Files) == 0 {
-				return nil, fmt.Errorf("template %s names ${%s}, but there is no image %s: give one with %s=IMAGE after the flavor, or build it from its folder with --images", t.Name, variable, name, variable)
+				p.wanted = append(p.wanted, variable)
 			}
 		}
 	}
@@ -202,6 +203,9 @@ func (p *Plan) planImages(ctx context.Context, defs map[string]*debian.Definitio
 	p.setDefault("HOOK_ARCH", string(p.arch))
 	p.setDefault("HOOK_CMDLINE", defaultCmdline[p.arch])
 	p.setDefault("HOOK_SSH_KEYS", string(p.opt.SSHKeys))
+	if err := p.namePublished(ctx); err != nil {
+		return err
+	}
 	return p.nameKernel(ctx)
 }
 

@@ -188,7 +188,7 @@ func divide(tree *rootfs.Tree, parts []part) []cut {
 		if g == groupShared {
 			holds = []string{"files that several containers have"}
 		}
-		cuts = append(cuts, cut{initramfs.Segment{Name: g, Tree: t}, holds})
+		cuts = append(cuts, cut{initramfs.Segment{Name: g, Tree: t}, slices.Compact(holds)})
 	}
 	return cuts
 }

@@ -132,7 +132,7 @@ func findFlavor(config string, args []string) (build.Flavor, error) {
 	if len(args) == 0 {
 		return flavors.Default(runtime.GOARCH)
 	}
-	f, err := flavors.Find(args[0])
+	f, err := flavors.Buildable(args[0])
 	return f, withHint(err, "hooksmith list prints all flavors")
 }
 
