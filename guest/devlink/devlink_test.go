@@ -47,11 +47,12 @@ func designator(kind byte, value string) []byte {
 }
 
 const (
-	scsi = "pci0000:00/0000:00:1f.2/"
-	sata = scsi + "ata3/host2/target2:0:0/2:0:0:0/"
-	sas  = "pci0000:00/0000:00:05.0/host7/target7:0:1/7:0:1:3/"
-	usb  = "pci0000:00/0000:00:14.0/usb1/1-2/1-2.1/1-2.1:1.0/host9/target9:0:0/9:0:0:0/"
-	pad  = "                                                            "
+	scsi  = "pci0000:00/0000:00:1f.2/"
+	sata  = scsi + "ata3/host2/target2:0:0/2:0:0:0/"
+	sas   = "pci0000:00/0000:00:05.0/host7/target7:0:1/7:0:1:3/"
+	vscsi = "pci0000:00/0000:00:06.0/virtio3/host3/target3:0:2/3:0:2:0/"
+	usb   = "pci0000:00/0000:00:14.0/usb1/1-2/1-2.1/1-2.1:1.0/host9/target9:0:0/9:0:0:0/"
+	pad   = "                                                            "
 )
 
 func TestLinks(t *testing.T) {
@@ -73,6 +74,8 @@ func TestLinks(t *testing.T) {
 		sas + "model":                                               "DISK\n",
 		sas + "vpd_pg83":                                            page83(designator(2, "\x01\x02\x03\x04\x05\x06\x07\x08"), designator(1, "ACME    X")),
 		"pci0000:00/0000:00:05.0/host5/x":                           "",
+		vscsi + "block/sdd/size":                                    "100\n",
+		vscsi + "model":                                             "QEMU\n",
 		usb + "block/sdc/size":                                      "100\n",
 		usb + "vendor":                                              "Stick\n",
 		usb + "model":                                               "Ultra  Fit\n",
@@ -107,7 +110,7 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	deviceLink("nvme0n1", nvme)
-	for _, disk := range []string{"sda", "sdb", "sdc", "mmcblk0"} {
+	for _, disk := range []string{"sda", "sdb", "sdc", "sdd", "mmcblk0"} {
 		deviceLink(disk, "../..")
 	}
 
@@ -118,6 +121,7 @@ func TestLinks(t *testing.T) {
 		"sda":     {"by-id/ata-QEMU_HARDDISK_QM00005", "by-id/wwn-0x5000c50012345678", "by-id/scsi-35000c50012345678", "by-path/pci-0000:00:1f.2-ata-1", "by-path/pci-0000:00:1f.2-ata-1.0"},
 		"sdb":     {"by-id/scsi-20102030405060708", "by-id/scsi-1ACME_X", "by-path/pci-0000:00:05.0-scsi-2:0:1:3"},
 		"sdc":     {"by-id/usb-Stick_Ultra_Fit_4C53-0:0", "by-path/pci-0000:00:14.0-usb-0:2.1:1.0-scsi-0:0:0:0"},
+		"sdd":     {"by-path/pci-0000:00:06.0-scsi-0:0:2:0"},
 		"mmcblk0": {"by-id/mmc-SD16G_0xabc"},
 		"dm-0":    {"by-id/dm-name-vg-root", "by-id/dm-uuid-LVM-x"},
 		"ram0":    nil,

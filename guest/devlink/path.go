@@ -60,7 +60,7 @@ func located(place, nsid string) []string {
 	if where == "" {
 		return nil
 	}
-	usb := ""
+	usb, virtio := "", false
 	for i := at; i < len(parts); i++ {
 		part := parts[i]
 		if plug, ok := usbInterface(part); ok {
@@ -73,7 +73,7 @@ func located(place, nsid string) []string {
 			return ata(where, strings.Join(parts[:i+1], "/"), part)
 		}
 		if _, ok := numbered(part, "virtio"); ok {
-			return []string{where, "virtio-" + where}
+			virtio = true
 		}
 		for _, bus := range []string{"end_device", "rport", "session"} {
 			if strings.HasPrefix(part, bus) {
@@ -83,6 +83,9 @@ func located(place, nsid string) []string {
 		if part == "nvme" {
 			return named(where+"-nvme-", nsid)
 		}
+	}
+	if virtio { // a disk by itself; the SCSI controller of that kind has many
+		return []string{where, "virtio-" + where}
 	}
 	return nil
 }
