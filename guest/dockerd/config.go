@@ -7,9 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"text/template"
-
-	"strings"
 )
 
 // paths is where the applet finds and puts things. All are dockerd's and LinuxKit's usual ones, but in tests.
@@ -78,10 +75,11 @@ func daemonJSON(base []byte, s settings) ([]byte, error) {
 }
 
 // containerdTOML is containerd's configuration, as dockerd writes it for one that it starts itself, less what docker
-// has no use for.
-var containerdTOML = template.Must(template.New("containerd.toml").Parse(`version = 2
-root = "{{.Data}}/containerd/daemon"
-state = "{{.Exec}}/containerd/daemon"
+// has no use for. Its verbs are for the folders of data and of state, and for the socket. (text/template would do, but
+// keeps the linker from leaving out methods nobody calls: 1.5 of 9.7 MB.)
+const containerdTOML = `version = 2
+root = %q
+state = %q
 oom_score = -500
 disabled_plugins = [
   "io.containerd.grpc.v1.cri",
@@ -93,8 +91,8 @@ disabled_plugins = [
 ]
 
 [grpc]
-  address = "{{.Socket}}"
-`))
+  address = %q
+`
 
 // writeConfig writes daemon.json and containerd.toml. A daemon.json of this HookOS that cannot be read is a problem, not
 // an error.
@@ -113,12 +111,9 @@ func writeConfig(p paths, s settings) (problem, err error) {
 	if err := writeFile(p.ours("daemon.json"), text); err != nil {
 		return problem, err
 	}
-	var toml strings.Builder
-	err = containerdTOML.Execute(&toml, map[string]string{"Data": p.data, "Exec": p.exec(), "Socket": p.containerdSocket()})
-	if err != nil {
-		return problem, fmt.Errorf("making containerd.toml: %w", err)
-	}
-	return problem, writeFile(p.ours("containerd.toml"), []byte(toml.String()))
+	toml := fmt.Sprintf(containerdTOML, filepath.Join(p.data, "containerd/daemon"), filepath.Join(p.exec(), "containerd/daemon"),
+		p.containerdSocket())
+	return problem, writeFile(p.ours("containerd.toml"), []byte(toml))
 }
 
 // writeFile writes a file by renaming a finished one over it, and makes its folder.
