@@ -234,6 +234,9 @@ func (c *Config) consoles(own string) (args []string, err error) {
 	if all == nil {
 		all = []string{"tty0", "ttyS1,115200"}
 	}
+	if err := checkText(own); err != nil {
+		return nil, fmt.Errorf("console: %w", err)
+	}
 	if own != "" {
 		all = strings.Fields(own)
 	}

@@ -8,10 +8,10 @@ import (
 )
 
 // ScriptPath is where a machine's script is below the server's base URL. MAC
-// is an address with colons, or an expression of iPXE's.
-func ScriptPath(mac string) string {
-	return "/ipxe/script/" + strings.ReplaceAll(mac, ":", "-") + "/auto.ipxe"
-}
+// is an address with colons.
+func ScriptPath(mac string) string { return scriptPath(strings.ReplaceAll(mac, ":", "-")) }
+
+func scriptPath(mac string) string { return "/ipxe/script/" + mac + "/auto.ipxe" }
 
 // Entry is what the scripts need that are the same for every machine.
 type Entry struct {
@@ -32,10 +32,12 @@ func (e Entry) validate() error {
 	return nil
 }
 
+func (e Entry) base() string { return strings.TrimRight(e.Base, "/") }
+
 // machineURL is a machine's script, with what iPXE knows of the machine as
 // parameters; mac is an expression.
 func (e Entry) machineURL(mac string) string {
-	return strings.TrimRight(e.Base, "/") + ScriptPath(mac) +
+	return e.base() + scriptPath(mac) +
 		"?uuid=${uuid}&arch=${buildarch}&platform=${platform}&serial=${serial:uristring}"
 }
 
@@ -50,7 +52,7 @@ func (e Entry) BootScript() (string, error) {
 	s.line("isset ${mac} || dhcp ||")
 	s.line("chain --autofree %s && exit ||", e.machineURL("${mac:hexhyp}"))
 	s.line("echo")
-	s.line("echo hooksmith: STOPPED: the script of ${mac} could not be run from %s", e.Base)
+	s.line("echo hooksmith: STOPPED: the script of ${mac} could not be run from %s", e.base())
 	s.line("echo hooksmith: the line above says why; my address is ${ip}, gateway ${gateway}")
 	s.pause()
 	s.line("exit 1")
@@ -103,7 +105,7 @@ func (e Entry) interfaces(s *script) {
 	s.line(":run")
 	s.line("chain --autofree %s && exit ||", e.machineURL("${net${i}/mac:hexhyp}"))
 	s.line("isset ${hooksmith-ran} && exit 1 ||") // it ran and has said why it failed
-	s.line("echo hooksmith: ${device} ${net${i}/mac}: the script could not be run from %s. The line above says why.", e.Base)
+	s.line("echo hooksmith: ${device} ${net${i}/mac}: the script could not be run from %s. The line above says why.", e.base())
 	s.line("ifclose ${device} ||")
 	s.line("goto vlans")
 	e.toldVLAN(s)
@@ -175,7 +177,7 @@ func (e Entry) endOfRound(s *script) {
 	s.line(":again")
 	s.line("echo")
 	s.line("echo hooksmith: STOPPED: this script was started by itself: the DHCP server names autoexec.ipxe as the boot file")
-	s.line("echo hooksmith: it should name the machine's script, or %s/boot.ipxe", e.Base)
+	s.line("echo hooksmith: it should name the machine's script, or %s/boot.ipxe", e.base())
 	s.line(":stopped")
 	s.pause()
 	s.line("exit 1")

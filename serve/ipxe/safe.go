@@ -50,7 +50,7 @@ func checkWord(s string) error {
 }
 
 func cut(s string) string {
-	const most = 80
+	const most = 240
 	if len(s) > most {
 		return s[:most] + "..."
 	}
