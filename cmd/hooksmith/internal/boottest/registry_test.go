@@ -74,7 +74,7 @@ func buildWorker(t *testing.T, arch qemu.Arch) []byte {
 func workerImage(arch qemu.Arch, program []byte, env []string) (v1.Image, error) {
 	var tarred bytes.Buffer
 	w := tar.NewWriter(&tarred)
-	if err := w.WriteHeader(&tar.Header{Name: "worker", Mode: 0o755, Size: int64(len(program))}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: "testworker", Mode: 0o755, Size: int64(len(program))}); err != nil {
 		return nil, err
 	}
 	if _, err := w.Write(program); err != nil {
@@ -97,7 +97,7 @@ func workerImage(arch qemu.Arch, program []byte, env []string) (v1.Image, error)
 	}
 	file = file.DeepCopy()
 	file.OS, file.Architecture = "linux", string(arch)
-	file.Config = v1.Config{Entrypoint: []string{"/worker"}, Env: append([]string{"PATH=/"}, env...)}
+	file.Config = v1.Config{Entrypoint: []string{"/testworker"}, Env: append([]string{"PATH=/"}, env...)}
 	return mutate.ConfigFile(img, file)
 }
 
@@ -121,7 +121,7 @@ func TestServeWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if file.Architecture != "amd64" || len(file.RootFS.DiffIDs) != 1 || file.Config.Entrypoint[0] != "/worker" {
+	if file.Architecture != "amd64" || len(file.RootFS.DiffIDs) != 1 || file.Config.Entrypoint[0] != "/testworker" {
 		t.Errorf("config: %+v", file)
 	}
 }
