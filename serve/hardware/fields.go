@@ -196,7 +196,7 @@ func (r *report) routes(to *[]Route, destination, router string, m manner) func(
 				destination: set(r, &route.Destination, parsePrefix),
 				router:      set(r, &route.Router, parseAddr),
 			})
-			if n.get(destination) == nil || n.get(router) == nil {
+			if !n.has(destination) || !n.has(router) {
 				r.fail(n.at, at, "a route has %s and %s", destination, router)
 			}
 			all = append(all, route)

@@ -103,14 +103,14 @@ func (r *report) nativeMachine(m *Machine, at string, n *node, whole bool) field
 		known["netmask"] = set(r, &netmask, text)
 	}
 	r.object(n, at, strict, known)
-	if !whole || n.kind != object {
+	if !whole || n.kind != object && n.kind != null {
 		return fieldPlaces{}
 	}
-	if n.get("mac") == nil {
+	if !n.has("mac") {
 		r.fail(n.at, path(at, "mac"), "missing; it is how a machine is known")
 	}
-	if ip := n.get("ip"); ip != nil {
-		m.IP = r.nativeAddress(path(at, "ip"), ip, netmask)
+	if n.has("ip") {
+		m.IP = r.nativeAddress(path(at, "ip"), n.get("ip"), netmask)
 	}
 	return placesOf(n, at, "mac", "ip", "hostname", "bmc")
 }

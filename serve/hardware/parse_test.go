@@ -174,6 +174,8 @@ f.yaml:6:3: machines[1].mac: missing; it is how a machine is known`},
 		{"newline", "machines:\n- mac: 02:00:00:00:00:01\n  netboot: {args: [\"a\\nb\"]}\n", "machines[0].netboot.args[0]: \"a\\nb\": one line of text"},
 		{"alias", "machines: *x\n", "f.yaml:1:11: YAML: alias *x has no anchor before it"},
 		{"deep", strings.Repeat("[", 10000), "YAML nested too deeply"},
+		{"many keys", "x: {" + strings.Repeat("a: b, ", 30000) + "}", "more than 20000 keys in one object"},
+		{"many keys in blocks", "x:\n" + strings.Repeat("  a: b\n", 30000), "f.yaml:20002:4: more than 20000 keys in one object"},
 		{"tinkerbell", "kind: Hardware\nspec:\n  interfaces:\n  - dhcp: {mac: x}\n  - netboot: {}\n  - dhcp: {mac: 02:00:00:00:00:01, lease_time: -1, name_servers: [dns]}\n",
 			`f.yaml:4:17: Hardware.spec.interfaces[0].dhcp.mac: "x" is not a MAC address such as 52:54:00:12:34:56
 f.yaml:5:5: Hardware.spec.interfaces[1].dhcp.mac: missing; it is how a machine is known
@@ -216,6 +218,18 @@ func TestCSVRow(t *testing.T) {
 	unknown := CSVRow(Machine{MAC: "02:00:00:00:00:01", VLAN: 7}, []string{"mac", "hostname", "ip_address", "vlan_id", "x", "disk"})
 	if want := "02:00:00:00:00:01,node-020000000001,,7,,/dev/sda"; unknown != want {
 		t.Errorf("got %s, want %s", unknown, want)
+	}
+}
+
+// TestCompactJSON: what programs write, all in one line.
+func TestCompactJSON(t *testing.T) {
+	var all []string
+	for i := range 500 {
+		all = append(all, fmt.Sprintf(`{"kind":"Hardware","spec":{"interfaces":[{"dhcp":{"mac":"02:00:00:00:%02x:%02x","lease_time":3600}}]}}`, i>>8, i&255))
+	}
+	data, err := Parse("f.json", []byte(`{"apiVersion":"v1","kind":"List","items":[`+strings.Join(all, ",")+`]}`))
+	if err != nil || len(data.Machines) != 500 || data.Machines[499].LeaseTime != time.Hour {
+		t.Errorf("%d machines, %v", len(data.Machines), err)
 	}
 }
 

@@ -134,7 +134,7 @@ func (h *hardwareObject) v1alpha1(at string, n *node) {
 				"disableDhcp": optional(h.report, &m.DHCP, parseDisable),
 				"isoboot":     nil,
 			})
-			if m.MAC == "" && (n.get("dhcp") == nil || n.get("dhcp").get("mac") == nil) {
+			if dhcp := n.get("dhcp"); dhcp == nil || !dhcp.has("mac") {
 				h.fail(n.at, path(at, "dhcp.mac"), "missing; it is how a machine is known")
 			}
 			h.machines = append(h.machines, placed{m, places, h.group(n)})

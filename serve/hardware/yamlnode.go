@@ -61,6 +61,12 @@ func (n *node) get(key string) *node {
 	return nil
 }
 
+// has reports whether a key has a value.
+func (n *node) has(key string) bool {
+	v := n.get(key)
+	return v != nil && v.kind != null
+}
+
 // str is the text of a scalar below key, else "".
 func (n *node) str(key string) string {
 	if v := n.get(key); v != nil && v.kind == scalar {
@@ -124,47 +130,68 @@ func position(t *token.Token) place {
 }
 
 // checkTokens bounds the recursion of the parser (brackets, and what opens a
-// level on the same line or by indentation) and the keys of one object.
+// level on the same line; levels by indentation alone cost a line that is
+// longer than the one above each) and the keys of one object.
 func checkTokens(r *report, tokens token.Tokens) bool {
 	if len(tokens) > maxTokens {
 		r.fail(position(tokens[maxTokens]), "", "too many YAML tokens; split the file")
 		return false
 	}
-	flow, line, starts, keys := 0, 0, 0, map[int]int{}
+	c := tokenCounter{block: map[int]int{}}
 	for _, t := range tokens {
-		if t.Position != nil && t.Position.Line != line {
-			line, starts = t.Position.Line, 0
-		}
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			flow++
-		case token.SequenceEndType, token.MappingEndType:
-			flow--
-		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
-			starts++
-		case token.MappingValueType:
-			starts++
-			if t.Prev != nil && t.Prev.Position != nil {
-				keys[t.Prev.Position.Column]++
-			}
-		case token.DocumentHeaderType:
-			clear(keys)
-		}
-		if flow > maxDepth || starts > 2*maxDepth || t.Position != nil && t.Position.Column > 4096 && starts > 0 && flow == 0 && blank(t) {
+		c.count(t)
+		switch {
+		case len(c.flow) > maxDepth || c.starts > maxDepth:
 			r.fail(position(t), "", "YAML nested too deeply")
 			return false
+		case c.keys > maxKeys:
+			r.fail(position(t), "", "more than %d keys in one object; split the file", maxKeys)
+			return false
 		}
-	}
-	if keys[1] > maxKeys {
-		r.fail(place{}, "", "more than %d keys in one object; split the file", maxKeys)
-		return false
 	}
 	return true
 }
 
-// blank says that nothing but spaces stands before t in its line.
-func blank(t *token.Token) bool {
-	return t.Prev == nil || t.Prev.Position == nil || t.Prev.Position.Line != t.Position.Line
+// tokenCounter follows where in a document a token is.
+type tokenCounter struct {
+	flow   []int       // keys of each open bracket
+	block  map[int]int // keys by column, of the objects that indentation has open
+	line   int
+	starts int // what opened a level in this line
+	keys   int // of the object that the last token added to
+}
+
+func (c *tokenCounter) count(t *token.Token) {
+	at := position(t)
+	if at.line != c.line {
+		c.line, c.starts = at.line, 0
+		if len(c.flow) == 0 {
+			for column := range c.block {
+				if column > at.column {
+					delete(c.block, column)
+				}
+			}
+		}
+	}
+	switch t.Type {
+	case token.SequenceStartType, token.MappingStartType:
+		c.flow = append(c.flow, 0)
+	case token.SequenceEndType, token.MappingEndType:
+		c.flow = c.flow[:max(0, len(c.flow)-1)]
+	case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
+		c.starts++
+	case token.MappingValueType:
+		if n := len(c.flow); n > 0 {
+			c.flow[n-1]++
+			c.keys = c.flow[n-1]
+		} else if t.Prev != nil {
+			column := position(t.Prev).column
+			c.block[column]++
+			c.keys = c.block[column]
+		}
+	case token.DocumentHeaderType:
+		clear(c.block)
+	}
 }
 
 // converter turns the parser's tree into nodes: aliases, merge keys and tags

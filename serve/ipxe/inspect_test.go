@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,19 @@ func debianBinaries(t testing.TB) string {
 	return dir
 }
 
-const mirror = "http://ftp.debian.org/debian"
+// mirror is the one that this machine uses, or Debian's own.
+func mirror() string {
+	files, _ := filepath.Glob("/etc/apt/sources.list.d/*")
+	for _, name := range append(files, "/etc/apt/sources.list") {
+		content, _ := os.ReadFile(name)
+		if m := sourceURL.FindSubmatch(content); m != nil {
+			return strings.TrimRight(string(m[1]), "/")
+		}
+	}
+	return "http://ftp.debian.org/debian"
+}
+
+var sourceURL = regexp.MustCompile(`(?m)^(?:URIs:|deb)\s(?:.*\s)?(https?://\S+/debian/?)(?:\s|$)`)
 
 // downloadPackage finds the package in trixie's index and checks its hash.
 func downloadPackage(ctx context.Context, dir string) (string, error) {
@@ -94,7 +107,7 @@ func downloadPackage(ctx context.Context, dir string) (string, error) {
 }
 
 func fetch(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, mirror+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, mirror()+path, nil)
 	if err != nil {
 		return nil, err
 	}
