@@ -74,7 +74,7 @@ func (o *qemuOptions) addFlags(cmd *cobra.Command) {
 	addChoice(cmd, &o.arch, "arch", "architecture of the machine (default that of FLAVOR, else of this host)", "amd64", "arm64", "x86_64", "aarch64")
 	addChoice(cmd, &m.Accel, "accel", "tcg emulates, kvm needs /dev/kvm and the host's architecture", "tcg", "kvm")
 	f.IntVar(&m.MemoryMiB, "memory", 2048, "memory in `MiB`")
-	f.IntVar(&m.CPUs, "cpus", 2, "number of CPUs")
+	f.IntVar(&m.CPUs, "cpus", 1, "number of CPUs; QEMU 7.2 emulating several crashes a Linux now and then as it starts")
 	f.StringArrayVar(&m.Append, "append", nil, "add `ARGUMENTS` to the kernel command line (repeatable)")
 	f.BoolVar(&o.uefi, "uefi", false, "boot through UEFI firmware (packages ovmf, qemu-efi-aarch64)")
 	f.StringVar(&o.disk, "disk", "", "add an empty disk of `SIZE`, as in 10G; it is gone after the run")

@@ -45,7 +45,7 @@ func artifacts(t *testing.T) qemu.Machine {
 		t.Fatalf("HOOKSMITH_BOOT: %v", err)
 	}
 	m := qemu.Machine{
-		Arch: arch, Accel: "tcg", MemoryMiB: 2048, CPUs: 2, Netdev: "user",
+		Arch: arch, Accel: "tcg", MemoryMiB: 2048, CPUs: 1, Netdev: "user",
 		Kernel: filepath.Join(dir, "vmlinuz-"+arch.Uname()), Initrd: filepath.Join(dir, "initramfs-"+arch.Uname()),
 		Append: []string{"panic=-1"}, // with -no-reboot a panic ends QEMU, and so the test
 		Extra:  []string{"-no-reboot"},
