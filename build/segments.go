@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -116,7 +117,7 @@ func (b *builder) cut(tree *rootfs.Tree, parts []part, ram int64) ([]cut, error)
 	}
 	for i := range cuts {
 		s := &cuts[i].Segment
-		s.Compression, s.Level, s.Epoch, s.Last = b.opt.Compression, b.opt.Level, b.opt.Epoch, inContainers
+		s.Compression, s.Level, s.Epoch, s.Last = b.opt.Compression, b.opt.level(), b.opt.Epoch, inContainers
 		if s.Name == groupModules || s.Name == groupFirmware {
 			// They are compressed already: a higher level costs time and
 			// gains nothing.
@@ -124,6 +125,18 @@ func (b *builder) cut(tree *rootfs.Tree, parts []part, ram int64) ([]cut, error)
 		}
 	}
 	return cuts, err
+}
+
+// defaultZstdLevel costs two seconds more than the encoder's own default for a
+// HookOS, once, and saves 4% of what every machine downloads (README: figures).
+const defaultZstdLevel = 7
+
+// level is the compression level of what is not compressed yet.
+func (o Options) level() int {
+	if o.Level == 0 && cmp.Or(o.Compression, initramfs.Zstd) == initramfs.Zstd {
+		return defaultZstdLevel
+	}
+	return o.Level
 }
 
 // fastLevel is the lowest level of a compression.
