@@ -24,8 +24,8 @@ var modules = []string{
 
 // modprobe is the command that loads the modules which are not there yet; nil if there are none or no modprobe.
 func modprobe() *exec.Cmd {
-	const path = "/sbin/modprobe"
-	if _, err := os.Stat(path); err != nil {
+	path, err := exec.LookPath("modprobe")
+	if err != nil {
 		return nil
 	}
 	arguments := []string{"-q", "-a"}
