@@ -195,8 +195,13 @@ func (f Flavor) validate() error {
 
 // strictYAML decodes one document; unknown and repeated keys are errors with
 // file, line and column.
-func strictYAML(file string, data []byte, v any) error {
-	err := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(v)
+func strictYAML(file string, data []byte, v any) (err error) {
+	defer func() { // goccy/go-yaml 1.19.2 panics on some input, such as "a: !0 #"
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s: not YAML: %v", file, r)
+		}
+	}()
+	err = yaml.NewDecoder(bytes.NewReader(data), yaml.Strict()).Decode(v)
 	if err == nil || errors.Is(err, io.EOF) {
 		return nil
 	}

@@ -61,6 +61,7 @@ func TestOverride(t *testing.T) {
 		{"unknown top key", "flavours: []\n", "hooksmith.yaml:1:1:", nil},
 		{"wrong type", "flavors:\n- id: mine\n  tags: 3\n", "hooksmith.yaml:3:", nil},
 		{"not YAML", "flavors: [", "hooksmith.yaml", nil},
+		{"what the YAML library panics on", "flavors: !0 #", "hooksmith.yaml", nil},
 		{"no arch", "flavors:\n- {id: mine}\n", `flavors[0] "mine": arch`, nil},
 		{"output id with a slash", "flavors:\n- {id: hook-debian-amd64, output_id: ../x}\n", "output_id", nil},
 	}

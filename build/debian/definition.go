@@ -88,9 +88,14 @@ func ReadDefinitions(fsys fs.FS) ([]*Definition, error) {
 
 // ParseDefinition reads one image definition. Errors start with file, line
 // and column; unknown and repeated keys are errors.
-func ParseDefinition(file string, data []byte) (*Definition, error) {
+func ParseDefinition(file string, data []byte) (d *Definition, err error) {
+	defer func() { // goccy/go-yaml 1.19.2 panics on some input, such as "a: !0 #"
+		if r := recover(); r != nil {
+			d, err = nil, fmt.Errorf("%s: not YAML: %v", file, r)
+		}
+	}()
 	dec := yaml.NewDecoder(bytes.NewReader(data), yaml.Strict())
-	d := &Definition{}
+	d = &Definition{}
 	if err := dec.Decode(d); err == io.EOF {
 		return nil, fmt.Errorf("%s: no image definition in it", file)
 	} else if err != nil {
