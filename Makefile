@@ -57,8 +57,9 @@ bench:
 	go test -run '^$$' -bench . -benchmem ./...
 
 bench-build: build
-	@scripts/install.sh /usr/bin/time=time
+	@scripts/install.sh /usr/bin/time=time pigz=pigz rdfind=rdfind cpio=cpio zstd=zstd
 	scripts/bench-build.sh
+	scripts/bench-layout.sh
 
 boot-needs:
 	@scripts/install.sh qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm \

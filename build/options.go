@@ -34,7 +34,7 @@ type Options struct {
 	CheckAll bool
 
 	Compression initramfs.Compression // "" is zstd
-	Level       int                   // 0 is the compression's default
+	Level       int                   // 0: 7 for zstd, else the compression's default
 	OneSegment  bool                  // a single archive instead of a chain of cached ones
 	NoSBOM      bool
 	Epoch       time.Time // no file of the initramfs is newer; zero: no limit

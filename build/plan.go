@@ -17,7 +17,6 @@ import (
 
 	"hooksmith/build/debian"
 	"hooksmith/build/images"
-	"hooksmith/build/initramfs"
 	"hooksmith/build/linuxkit"
 	"hooksmith/kernel"
 )
@@ -56,9 +55,6 @@ func NewPlan(ctx context.Context, opt Options) (*Plan, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	if opt.Level == 0 && (opt.Compression == "" || opt.Compression == initramfs.Zstd) {
-		opt.Level = defaultZstdLevel
-	}
 	p := &Plan{opt: opt, images: map[string]*debian.Plan{}, firmware: map[string]*debian.Package{}, owner: unknownOwner}
 	var err error
 	if p.arch, err = kernel.ParseArch(opt.Flavor.Arch); err != nil {
@@ -86,11 +82,6 @@ func NewPlan(ctx context.Context, opt Options) (*Plan, error) {
 	}
 	return p, p.checkLock()
 }
-
-// defaultZstdLevel gives what the zstd tool makes at level 9 within 5 percent,
-// and takes a third longer than level 3, which makes 13 percent more
-// (scripts/bench-layout.sh).
-const defaultZstdLevel = 7
 
 // unknownOwner is for builds that have read no package index.
 func unknownOwner(string) string { return "" }

@@ -20,6 +20,7 @@ type buildFlags struct {
 	out, lock, compress, format, segments string
 	level                                 int
 	locked, dryRun, noSBOM, check, asJSON bool
+	dev                                   bool
 }
 
 func (o *buildFlags) add(cmd *cobra.Command) {
@@ -29,6 +30,8 @@ func (o *buildFlags) add(cmd *cobra.Command) {
 	addChoice(cmd, &o.format, "format", "what to write: kernel and initramfs, or everything as one tar", string(build.KernelInitrd), string(build.Tar))
 	f.StringVar(&o.compress, "compress", "zstd", "compression of the initramfs: zstd, gzip or none")
 	f.IntVar(&o.level, "level", 0, "compression `LEVEL`: zstd 1-22, gzip 1-9 (default balances time and size)")
+	f.BoolVar(&o.dev, "dev", false, "compress faster; the initramfs is about an eighth larger")
+	cmd.MarkFlagsMutuallyExclusive("dev", "level")
 	addChoice(cmd, &o.segments, "segments", "divide the initramfs, so that a rebuild compresses only what changed", "on", "off")
 	f.BoolVar(&o.locked, "locked", false, "build from the lock file; fail if anything differs from it")
 	f.StringVar(&o.lock, "lock", "", "lock `FILE` (default hooksmith.lock, else the one in --out)")
@@ -45,6 +48,12 @@ func (o *buildFlags) apply(opt *build.Options) error {
 	var err error
 	if opt.Compression, err = initramfs.ParseCompression(o.compress); err != nil {
 		return &usageError{fmt.Errorf("--compress: %w", err)}
+	}
+	if o.dev && opt.Compression != initramfs.None {
+		const zstd, gzip = 3, 1
+		if opt.Level = zstd; opt.Compression == initramfs.Gzip {
+			opt.Level = gzip
+		}
 	}
 	if o.locked {
 		if opt.Lock, err = readLock(o.lock, o.out); err != nil {
