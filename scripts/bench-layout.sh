@@ -35,11 +35,11 @@ CHAIN
 measure() { # measure NAME COMMAND...
 	local name=$1
 	shift
-	if ! /usr/bin/time -o times -f '%e %M %U %S' "$@" >log 2>&1; then
+	if ! /usr/bin/time -o usage.txt -f '%e %M %U %S' "$@" >log 2>&1; then
 		cat log >&2
 		exit 1
 	fi
-	read -r wall rss user system <times
+	read -r wall rss user system <usage.txt
 	printf '%-30s %7s s  %5d MB peak  %s+%s s CPU\n' "$name" "$wall" "$((rss / 1024))" "$user" "$system"
 }
 ratio() { awk -v a="$chain" -v b="$wall" 'BEGIN { printf "  %.1f times faster than the chain\n", a / b }'; }
