@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type daemon struct {
 	platform v1.Platform
 	offline  bool
 	progress Progress
+	log      *slog.Logger
 
 	mu   sync.Mutex
 	api  *client.Client
@@ -48,7 +50,7 @@ func (d *daemon) connect(ctx context.Context) (*client.Client, error) {
 			return nil, err
 		}
 		if !h.local() {
-			return nil, miss("Docker at %s is not on this machine, and --offline forbids to ask it", h)
+			return nil, miss("the daemon at %s is not on this machine, and --offline forbids to ask it", h)
 		}
 	}
 	var err error

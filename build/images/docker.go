@@ -34,7 +34,7 @@ type Docker struct {
 	Getenv  func(name string) string // nil: nothing is set
 }
 
-// Connect returns a client of the daemon, after it answered. The caller closes
+// Connect returns a client of the Docker daemon, after it answered. The caller closes
 // it. An error says where the daemon was looked for and what to do.
 func (d *Docker) Connect(ctx context.Context) (*client.Client, error) {
 	c, _, err := d.connect(ctx)
@@ -48,7 +48,7 @@ func (d *Docker) connect(ctx context.Context) (*client.Client, *dockerHost, erro
 	}
 	c, err := h.client(d.getenv("DOCKER_API_VERSION"))
 	if err != nil {
-		return nil, nil, fmt.Errorf("Docker at %s: %w", h, err)
+		return nil, nil, fmt.Errorf("the daemon at %s: %w", h, err)
 	}
 	if _, err := c.Ping(ctx); err != nil {
 		c.Close()
@@ -273,11 +273,11 @@ func (h *dockerHost) explain(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied"):
-		return hinted(err, "Docker at %s: permission denied: become a member of its group (sudo usermod -aG docker $USER, then log in again), or set DOCKER_HOST", h)
+		return hinted(err, "permission denied at %s: become a member of its group (sudo usermod -aG docker $USER, then log in again), or set DOCKER_HOST", h)
 	case u != nil && u.Scheme == "ssh":
-		return hinted(err, "Docker at %s does not answer (%s): does `ssh %s docker version` work?", h, brief(err), u.Host)
+		return hinted(err, "the daemon at %s does not answer (%s): does `ssh %s docker version` work?", h, brief(err), u.Host)
 	case client.IsErrConnectionFailed(err) || errors.As(err, &op) || errors.Is(err, fs.ErrNotExist):
 		return hinted(err, "no Docker daemon answers at %s (%s): start it (systemctl start docker), set DOCKER_HOST, or choose a context with docker context use", h, brief(err))
 	}
-	return fmt.Errorf("Docker at %s: %w", h, err)
+	return fmt.Errorf("the daemon at %s: %w", h, err)
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/docker/cli/cli/config/configfile"
@@ -33,22 +35,40 @@ func (d *daemon) build(ctx context.Context, f Folder, pull bool) (err error) {
 	if err != nil {
 		return fmt.Errorf("reading docker's configuration: %w", err)
 	}
-	opts := build.ImageBuildOptions{
+	_, done := d.progress.start("building "+f.Name, 0)
+	defer func() { done(err) }()
+	if d.hasBuildKit(api) {
+		err = d.buildKit(ctx, api, cfg, f, files, pull)
+		// Daemons before 27.5 with the containerd store do not find the context:
+		// https://github.com/moby/moby/issues/47717
+		if err == nil || !strings.Contains(err.Error(), "failed to read downloaded context") {
+			return err
+		}
+		d.log.Warn("this Docker daemon's BuildKit takes no build context, building with the classic builder", "folder", f.Dir)
+	}
+	opts := d.buildOptions(cfg, f, pull)
+	classicOptions(&opts, f, cfg)
+	if files, err = declareArgs(files); err != nil {
+		return err
+	}
+	return d.runBuild(ctx, api, f, files, opts)
+}
+
+func (d *daemon) buildOptions(cfg *configfile.ConfigFile, f Folder, pull bool) build.ImageBuildOptions {
+	return build.ImageBuildOptions{
 		Tags: []string{f.Ref}, Dockerfile: "Dockerfile", Remove: true, ForceRemove: true, PullParent: pull,
 		Platform: f.platform.String(), BuildArgs: proxyArgs(cfg, d.host.address), Version: build.BuilderV1,
 	}
-	if d.hasBuildKit(api) {
-		s, err := openSession(ctx, api, cfg)
-		if err != nil {
-			return fmt.Errorf("opening a BuildKit session: %w", err)
-		}
-		defer s.close()
-		opts.Version, opts.SessionID = build.BuilderBuildKit, s.id
-	} else {
-		classicOptions(&opts, f, cfg)
+}
+
+func (d *daemon) buildKit(ctx context.Context, api *client.Client, cfg *configfile.ConfigFile, f Folder, files []contextFile, pull bool) error {
+	s, err := openSession(ctx, api, cfg)
+	if err != nil {
+		return fmt.Errorf("opening a BuildKit session: %w", err)
 	}
-	_, done := d.progress.start("building "+f.Name, 0)
-	defer func() { done(err) }()
+	defer s.close()
+	opts := d.buildOptions(cfg, f, pull)
+	opts.Version, opts.SessionID = build.BuilderBuildKit, s.id
 	return d.runBuild(ctx, api, f, files, opts)
 }
 
@@ -88,6 +108,33 @@ func classicOptions(opts *build.ImageBuildOptions, f Folder, cfg *configfile.Con
 			ServerAddress: a.ServerAddress, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken,
 		}
 	}
+}
+
+var (
+	platformFrom = regexp.MustCompile(`(?im)^\s*FROM\s.*\$\{?TARGET(PLATFORM|OS|ARCH|VARIANT)`)
+	directives   = regexp.MustCompile(`\A(\s*#\s*[a-zA-Z]+\s*=.*\n)*`)
+)
+
+// declareArgs declares the platform's arguments where FROM uses them, as in
+// upstream's FROM --platform=${TARGETARCH}: only BuildKit knows them unasked.
+// Parser directives have to stay first.
+func declareArgs(files []contextFile) ([]contextFile, error) {
+	out := slices.Clone(files)
+	for i, f := range out {
+		if f.name != "Dockerfile" || !f.info.Mode().IsRegular() {
+			continue
+		}
+		text, err := readLimited(f.path, 1<<20)
+		if err != nil {
+			return nil, err
+		}
+		if platformFrom.Match(text) {
+			end := len(directives.Find(text))
+			args := "ARG TARGETPLATFORM\nARG TARGETOS\nARG TARGETARCH\nARG TARGETVARIANT\n"
+			out[i].text = slices.Concat(text[:end], []byte(args), text[end:])
+		}
+	}
+	return out, nil
 }
 
 // runBuild sends the context while the daemon reads it, and follows the build.

@@ -87,6 +87,7 @@ type contextFile struct {
 	name string // in the context, with slashes
 	info fs.FileInfo
 	link string // target of a symbolic link
+	text []byte // what to send instead of the file; nil: the file
 }
 
 // contextFiles lists what docker would send to the daemon: all that
@@ -285,7 +286,14 @@ func writeContextFile(tw *tar.Writer, f contextFile) error {
 	default:
 		h.Typeflag, h.Linkname = tar.TypeSymlink, f.link
 	}
+	if f.text != nil {
+		h.Size = int64(len(f.text))
+	}
 	if err := tw.WriteHeader(h); err != nil || h.Typeflag != tar.TypeReg {
+		return err
+	}
+	if f.text != nil {
+		_, err := tw.Write(f.text)
 		return err
 	}
 	r, err := os.Open(f.path)

@@ -189,7 +189,7 @@ func estargz(t *testing.T, plain []byte) []byte {
 
 func TestLayerFormats(t *testing.T) {
 	plain := tarOf(t, "file", append(noise(1, 20_000), make([]byte, 100_000)...))
-	zeros := gz(t, make([]byte, 64<<20))
+	zeros := gz(t, make([]byte, 16<<20))
 	served := gz(t, plain)
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
@@ -218,7 +218,7 @@ func TestLayerFormats(t *testing.T) {
 		{"another tar than the configuration says", newLayerOf(t, gz(t, plain[:1024]), plain, types.OCILayer), "wrong content"},
 		{"gzip that is cut", newLayerOf(t, gz(t, plain)[:5000], plain, types.OCILayer), "unexpected EOF"},
 		{"garbage behind gzip", newLayerOf(t, append(gz(t, plain), "garbage"...), plain, types.OCILayer), "unexpected EOF"},
-		{"zeros", newLayerOf(t, zeros, make([]byte, 64<<20), types.OCILayer), ""},
+		{"zeros", newLayerOf(t, zeros, make([]byte, 16<<20), types.OCILayer), ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tr := newRegistry(t)

@@ -105,15 +105,18 @@ func describeBlob(e *Entry) {
 	if err != nil {
 		return
 	}
-	m, err := parseManifest(append(head, raw...), "")
-	switch {
-	case err != nil && json.Valid(append(head, raw...)):
-		e.Kind = "config"
+	var probe struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		Manifests     json.RawMessage `json:"manifests"`
+	}
+	switch err := json.Unmarshal(append(head, raw...), &probe); {
 	case err != nil:
-	case m.index != nil:
+	case probe.Manifests != nil:
 		e.Kind = "index"
-	default:
+	case probe.SchemaVersion > 0:
 		e.Kind = "manifest"
+	default:
+		e.Kind = "config"
 	}
 }
 

@@ -208,7 +208,7 @@ func (s *Sources) setUp() (err error) {
 		retries:   s.Retries, pause: s.Backoff, stall: s.stall, progress: s.Progress, log: s.Log,
 		slots: make(chan struct{}, parallelDownloads), hosts: map[string]*endpoint{},
 	}
-	s.daemon = &daemon{docker: &s.Docker, store: s.store, platform: s.Platform, offline: s.Offline, progress: s.Progress}
+	s.daemon = &daemon{docker: &s.Docker, store: s.store, platform: s.Platform, offline: s.Offline, progress: s.Progress, log: s.Log}
 	return nil
 }
 

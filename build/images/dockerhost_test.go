@@ -1,0 +1,227 @@
+package images
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func writeDockerContext(t *testing.T, dir, name, meta string) string {
+	t.Helper()
+	sum := sha256.Sum256([]byte(name))
+	path := filepath.Join(dir, "contexts", "meta", hex.EncodeToString(sum[:]))
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "meta.json"), []byte(meta), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "contexts", "tls", hex.EncodeToString(sum[:]), "docker")
+}
+
+func TestFindDocker(t *testing.T) {
+	dir := t.TempDir()
+	socketIn := func(name string) string {
+		path := filepath.Join(dir, name)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return path
+	}
+	meta := func(host string) string {
+		return fmt.Sprintf(`{"Name":"x","Metadata":{},"Endpoints":{"docker":{"Host":%q,"SkipTLSVerify":false}}}`, host)
+	}
+	config := func(current string) string {
+		d := t.TempDir()
+		writeDockerContext(t, d, "lab", meta("ssh://me@lab"))
+		writeDockerContext(t, d, "socket", meta("unix:///lab.sock"))
+		writeDockerContext(t, d, "empty", `{}`)
+		writeDockerContext(t, d, "broken", `{`)
+		tls := writeDockerContext(t, d, "tls", meta("tcp://lab:2376"))
+		if err := os.MkdirAll(tls, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(tls, "ca.pem"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		writeDockerContext(t, d, "skip", strings.Replace(meta("tcp://lab:2376"), "false", "true", 1))
+		if err := os.WriteFile(filepath.Join(d, "config.json"), fmt.Appendf(nil, `{"currentContext":%q,"HttpHeaders":{"X":"1"}}`, current), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	rootless := filepath.Dir(socketIn("docker.sock"))
+	for _, tt := range []struct {
+		name    string
+		docker  Docker
+		env     map[string]string
+		want    string // address, from
+		tls     bool
+		wantErr string
+	}{
+		{name: "host option", docker: Docker{Host: "tcp://a:1"}, env: map[string]string{"DOCKER_HOST": "tcp://b:1"}, want: "tcp://a:1"},
+		{name: "context option", docker: Docker{Context: "lab"}, env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_CONFIG": config("socket")}, want: "ssh://me@lab (context lab)"},
+		{name: "DOCKER_HOST", env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_CONTEXT": "lab", "DOCKER_CONFIG": config("socket")}, want: "tcp://b:1 (DOCKER_HOST)"},
+		{name: "DOCKER_CONTEXT", env: map[string]string{"DOCKER_CONTEXT": "lab", "DOCKER_CONFIG": config("socket")}, want: "ssh://me@lab (context lab of DOCKER_CONTEXT)"},
+		{name: "current context", env: map[string]string{"DOCKER_CONFIG": config("socket")}, want: "unix:///lab.sock (context socket, the current one)"},
+		{name: "context with TLS", env: map[string]string{"DOCKER_CONFIG": config("tls")}, want: "tcp://lab:2376 (context tls, the current one)", tls: true},
+		{name: "context that does not verify", env: map[string]string{"DOCKER_CONFIG": config("skip")}, want: "tcp://lab:2376 (context skip, the current one)", tls: true},
+		{name: "TLS by environment", env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CONFIG": config("")}, want: "tcp://b:1 (DOCKER_HOST)", tls: true},
+		{name: "no such context", env: map[string]string{"DOCKER_CONTEXT": "none", "DOCKER_CONFIG": config("")}, wantErr: "docker context ls"},
+		{name: "context without host", env: map[string]string{"DOCKER_CONTEXT": "empty", "DOCKER_CONFIG": config("")}, wantErr: "names no Docker host"},
+		{name: "broken context", env: map[string]string{"DOCKER_CONTEXT": "broken", "DOCKER_CONFIG": config("")}, wantErr: "meta.json"},
+		{name: "context with a path", env: map[string]string{"DOCKER_CONTEXT": "../x", "DOCKER_CONFIG": config("")}, wantErr: "no name of a context"},
+		{name: "rootless", env: map[string]string{"XDG_RUNTIME_DIR": rootless, "DOCKER_CONFIG": config("default")}, want: "unix://" + filepath.Join(rootless, "docker.sock")},
+		{name: "nothing set", want: "unix:///var/run/docker.sock"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "rootless" && isSocket("/var/run/docker.sock") {
+				t.Skip("this machine has the usual socket")
+			}
+			tt.docker.Getenv = environment(tt.env)
+			h, err := tt.docker.find()
+			if tt.wantErr != "" {
+				wantError(t, err, tt.wantErr)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.String() != tt.want || (h.tls != nil) != tt.tls {
+				t.Errorf("found %s, TLS %v; want %s", h, h.tls, tt.want)
+			}
+		})
+	}
+}
+
+func isSocket(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode()&os.ModeSocket != 0
+}
+
+func TestDockerIsNotThere(t *testing.T) {
+	dir := t.TempDir()
+	notDocker, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := notDocker.Addr().String()
+	notDocker.Close()
+	for host, want := range map[string][]string{
+		"unix://" + dir + "/none.sock": {"no Docker daemon answers at unix://" + dir + "/none.sock (DOCKER_HOST)", "systemctl start docker", "DOCKER_HOST"},
+		"tcp://" + addr:                {"no Docker daemon answers at tcp://" + addr},
+		"nonsense":                     {"unable to parse docker host"},
+	} {
+		s := sources(t, func(s *Sources) {
+			s.UseDocker, s.Docker.Getenv = true, environment(map[string]string{"DOCKER_HOST": host})
+		})
+		_, err := s.Image(t.Context(), "127.0.0.1:1/app:1")
+		wantError(t, err, want...)
+		if strings.Contains(err.Error(), "registry") {
+			t.Error("went on without the daemon that was asked for")
+		}
+	}
+	s := sources(t, func(s *Sources) {
+		s.UseDocker, s.Offline, s.Docker.Getenv = true, true, environment(map[string]string{"DOCKER_HOST": "ssh://lab"})
+	})
+	_, err = s.Image(t.Context(), "app:1")
+	wantError(t, err, "not on this machine", "--offline")
+}
+
+func TestDockerOverSSH(t *testing.T) {
+	socket := needDocker(t)
+	importBase(t, "hooktest/ssh:1", []byte("over ssh"))
+	bin := t.TempDir()
+	args := filepath.Join(bin, "args")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\necho \"$@\" >>%s\nDIAL_STDIO=%s exec %s -test.run='^TestDialStdio$'\n", args, socket, self)
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	s := dockerSources(t, func(s *Sources) {
+		s.Docker.Getenv = environment(map[string]string{"DOCKER_HOST": "ssh://me@lab.test:2222"})
+	})
+	if got := contents(t, mustImage(t, s, "hooktest/ssh:1")); !bytes.Contains(got[0], []byte("over ssh")) {
+		t.Error("other content")
+	}
+	called, _ := os.ReadFile(args)
+	for _, want := range []string{"-l me", "-p 2222", "lab.test", "docker system dial-stdio"} {
+		if !strings.Contains(string(called), want) {
+			t.Errorf("ssh was called with %q, which lacks %q", called, want)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(bin, "ssh"), []byte("#!/bin/sh\nread request\necho 'ssh: no such lab' >&2\nexit 255\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s = dockerSources(t, func(s *Sources) {
+		s.Docker.Getenv = environment(map[string]string{"DOCKER_HOST": "ssh://me@lab.test:2222"})
+	})
+	_, err = s.Image(t.Context(), "hooktest/ssh:1")
+	wantError(t, err, "does not answer", "no such lab", "ssh lab.test:2222 docker version")
+}
+
+func TestDialStdio(t *testing.T) {
+	socket := os.Getenv("DIAL_STDIO")
+	if socket == "" {
+		t.Skip("run by TestDockerOverSSH")
+	}
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = io.Copy(c, os.Stdin)
+		_ = c.(*net.UnixConn).CloseWrite()
+	}()
+	_, _ = io.Copy(os.Stdout, c)
+	os.Exit(0)
+}
+
+func TestDockerContextWithTLS(t *testing.T) {
+	tr := startRegistry(t, newTLSServer)
+	tr.fault = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		w.Header().Set("Api-Version", "1.41")
+		w.Header().Set("Ostype", "linux")
+		if strings.HasSuffix(r.URL.Path, "/json") {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"message":"No such image"}`)
+		}
+		return true
+	}
+	dir := t.TempDir()
+	u, _ := url.Parse(tr.URL)
+	tls := writeDockerContext(t, dir, "far", fmt.Sprintf(`{"Endpoints":{"docker":{"Host":"tcp://%s"}}}`, u.Host))
+	if err := os.MkdirAll(tls, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	find := func() error {
+		s := sources(t, func(s *Sources) {
+			s.UseDocker, s.Docker.Getenv = true, environment(map[string]string{"DOCKER_CONTEXT": "far", "DOCKER_CONFIG": dir})
+		})
+		_, err := s.Image(t.Context(), "127.0.0.1:1/app:1")
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(tls, "ca.pem"), tr.pem(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, find(), "Docker: it has no image 127.0.0.1:1/app:1")
+	if err := os.WriteFile(filepath.Join(tls, "ca.pem"), []byte("no certificate"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, find(), "Docker")
+}
