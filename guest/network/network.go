@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"flag"
-	"fmt"
 	"io"
 	"log"
 	"time"
@@ -84,12 +83,4 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-}
-
-// plural is "1 interface", "2 interfaces".
-func plural(n int, noun string) string {
-	if n == 1 {
-		return fmt.Sprintf("1 %s", noun)
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

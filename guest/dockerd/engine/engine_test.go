@@ -119,7 +119,9 @@ func TestRefusals(t *testing.T) {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/info", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"message":"not today"}`, 500) })
-	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "plain words", 503) })
+	mux.HandleFunc("/_ping", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "plain words", http.StatusServiceUnavailable)
+	})
 	mux.HandleFunc("/containers/create", func(w http.ResponseWriter, _ *http.Request) {
 		for range 64 {
 			w.Write(bytes.Repeat([]byte(" "), 1<<20))

@@ -143,7 +143,7 @@ func TestConsole(t *testing.T) {
 	for _, tt := range []struct{ pattern, want, err string }{
 		{`^login: `, "login: ", ""},
 		{`ready \((\w+).*$`, "overlay2", ""}, // not "over"
-		{`^boot`, "", "QEMU ended"}, // before what has matched already
+		{`^boot`, "", "QEMU ended"},          // before what has matched already
 		{`ready (.*)`, "again", ""},
 		{`ready`, "", `waiting for "ready": QEMU ended`},
 	} {
