@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -27,7 +28,11 @@ const (
 type storeContent struct{ *store }
 
 func (s storeContent) open(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-	return s.store.open(d.Digest)
+	f, err := s.store.open(d.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not in the image cache: it was not among what was copied, or was pruned meanwhile", d.Digest)
+	}
+	return f, err
 }
 
 // available reports whether the store has an image whole, and marks all of it

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
@@ -34,6 +35,10 @@ type Docker struct {
 	Getenv  func(name string) string // nil: nothing is set
 }
 
+// connectTime is how long a daemon may take to answer; ssh may ask for more
+// than one key.
+const connectTime = 45 * time.Second
+
 // Connect returns a client of the Docker daemon, after it answered. The caller closes
 // it. An error says where the daemon was looked for and what to do.
 func (d *Docker) Connect(ctx context.Context) (*client.Client, error) {
@@ -50,9 +55,11 @@ func (d *Docker) connect(ctx context.Context) (*client.Client, *dockerHost, erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("the daemon at %s: %w", h, err)
 	}
-	if _, err := c.Ping(ctx); err != nil {
+	patience, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	if _, err := c.Ping(patience); err != nil {
 		c.Close()
-		return nil, nil, h.explain(err)
+		return nil, nil, errors.Join(h.explain(err), ctx.Err())
 	}
 	c.NegotiateAPIVersion(ctx)
 	return c, h, nil
@@ -270,13 +277,13 @@ func (h *dockerHost) explain(err error) error {
 	u, _ := url.Parse(h.address)
 	var op *net.OpError
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied"):
 		return hinted(err, "permission denied at %s: become a member of its group (sudo usermod -aG docker $USER, then log in again), or set DOCKER_HOST", h)
 	case u != nil && u.Scheme == "ssh":
 		return hinted(err, "the daemon at %s does not answer (%s): does `ssh %s docker version` work?", h, brief(err), u.Host)
-	case client.IsErrConnectionFailed(err) || errors.As(err, &op) || errors.Is(err, fs.ErrNotExist):
+	case client.IsErrConnectionFailed(err), errors.As(err, &op), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.DeadlineExceeded):
 		return hinted(err, "no Docker daemon answers at %s (%s): start it (systemctl start docker), set DOCKER_HOST, or choose a context with docker context use", h, brief(err))
 	}
 	return fmt.Errorf("the daemon at %s: %w", h, err)

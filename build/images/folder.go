@@ -29,14 +29,16 @@ type Folder struct {
 	Dir      string // its path
 	Ref      string // complete, with a tag made of the folder's content: BASE/NAME:SHA8-ARCH
 	platform v1.Platform
-	local    bool // Ref names no registry
+	local    bool  // Ref names no registry
+	err      error // why its content cannot be read
 }
 
 // ReadFolders finds the folders below root that have a Dockerfile, and names
 // the image of each as upstream does: base, the folder's name, a tag of eight
 // digits of its content's hash and the architecture. What .dockerignore
 // excludes does not count; modes, symbolic links and folders do. base may be
-// empty, or end in - or /; no root is no folders.
+// empty, or end in - or /; no root is no folders. A folder that cannot be read
+// is an error only for those who ask for its image.
 func ReadFolders(ctx context.Context, root, base string, platform v1.Platform) ([]Folder, error) {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,21 +66,30 @@ func readFolder(ctx context.Context, dir, name, base string, platform v1.Platfor
 	if platform.Architecture == "" {
 		platform = hostPlatform()
 	}
-	files, err := contextFiles(ctx, dir)
-	if err != nil {
-		return Folder{}, err
+	tag, broken := contentTag(ctx, dir, name)
+	if ctx.Err() != nil {
+		return Folder{}, ctx.Err()
 	}
-	sum, err := hashContext(ctx, files, name)
-	if err != nil {
-		return Folder{}, err
-	}
-	ref, err := parseReference(fmt.Sprintf("%s%s:%s-%s", base, name, sum[:8], platform.Architecture))
+	ref, err := parseReference(fmt.Sprintf("%s%s:%s-%s", base, name, tag, platform.Architecture))
 	if err != nil {
 		return Folder{}, fmt.Errorf("it cannot be the name of an image: %w", err)
 	}
 	host, _, hasHost := strings.Cut(base, "/")
 	local := !hasHost || !strings.ContainsAny(host, ".:") && host != "localhost"
-	return Folder{Name: name, Dir: dir, Ref: ref.String(), platform: platform, local: local}, nil
+	return Folder{Name: name, Dir: dir, Ref: ref.String(), platform: platform, local: local, err: broken}, nil
+}
+
+// contentTag is the tag of what a folder holds, without the architecture.
+func contentTag(ctx context.Context, dir, name string) (string, error) {
+	files, err := contextFiles(ctx, dir)
+	if err != nil {
+		return "unreadable", err
+	}
+	sum, err := hashContext(ctx, files, name)
+	if err != nil {
+		return "unreadable", err
+	}
+	return sum[:8], nil
 }
 
 // contextFile is a file of a build context.

@@ -130,7 +130,13 @@ func TestReadFolders(t *testing.T) {
 		if err := damage(dir); err != nil {
 			t.Fatal(err)
 		}
-		_, err := ReadFolders(t.Context(), root, "", amd64)
+		folder(t, root, "other", map[string]string{"Dockerfile": ""})
+		got, err := ReadFolders(t.Context(), root, "", amd64)
+		if err != nil || len(got) != 2 {
+			t.Fatalf("%v, %v", got, err)
+		}
+		s := sources(t, func(s *Sources) { s.Folders = got })
+		_, err = s.Image(t.Context(), got[0].Ref)
 		wantError(t, err, name, dir)
 	}
 	root = t.TempDir()

@@ -89,7 +89,11 @@ func pickType(ok func(types.MediaType) bool, fallback types.MediaType, candidate
 
 // readManifest reads the manifest that d names.
 func readManifest(ctx context.Context, c content, d v1.Descriptor) (*manifest, error) {
-	raw, err := readBlob(ctx, c, d, maxManifest)
+	ask := d
+	if !ask.MediaType.IsIndex() && !ask.MediaType.IsImage() {
+		ask.MediaType = types.OCIManifestSchema1 // registries keep manifests apart from blobs
+	}
+	raw, err := readBlob(ctx, c, ask, maxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
 	}

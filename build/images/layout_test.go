@@ -189,7 +189,7 @@ func TestOrder(t *testing.T) {
 	_, err = sources(t, with, func(s *Sources) { s.Pins = pins }).Image(t.Context(), tr.ref("app:1"))
 	wantError(t, err, "the lock file pins sha256:333", "--pull")
 	var nf *NotFoundError
-	if !asError(err, &nf) || len(nf.Places) != 2 {
+	if !asError(err, &nf) || len(nf.Places) != 3 {
 		t.Errorf("error %#v", err)
 	}
 }

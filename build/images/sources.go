@@ -147,11 +147,12 @@ func (s *Sources) Resolved() []Pin {
 	return out
 }
 
-// Close ends the connection to the Docker daemon. Images stay usable.
+// Close ends the connections that are idle. Images stay usable.
 func (s *Sources) Close() error {
 	if s.daemon == nil {
 		return nil
 	}
+	s.registries.trust.close()
 	return s.daemon.close()
 }
 
@@ -262,6 +263,9 @@ func (s *Sources) find(ctx context.Context, text string, fits func(context.Conte
 			break
 		}
 	}
+	if ref.pinned && isMiss(asked[len(asked)-1]) {
+		asked = append(asked, fmt.Errorf("the lock file pins it to %s: --pull renews that", ref.digest))
+	}
 	return nil, &NotFoundError{asked}
 }
 
@@ -302,7 +306,7 @@ func (s *Sources) places(ref reference) []place {
 		return append(out, registry)
 	}
 	folder := s.Folders[i]
-	if !s.Pull {
+	if folder.err == nil && (!s.Pull || s.Offline) {
 		out = append(out, place{name: "Docker", kind: "folder", optional: true, find: func(ctx context.Context, ref reference) (content, []v1.Descriptor, error) {
 			return s.builtFolder(ctx, ref)
 		}})
@@ -407,6 +411,9 @@ func (s *Sources) keepFolder(ctx context.Context, ref reference) (content, []v1.
 }
 
 func (s *Sources) buildFolder(ctx context.Context, f Folder, ref reference) (content, []v1.Descriptor, error) {
+	if f.err != nil {
+		return nil, nil, f.err
+	}
 	if s.Offline {
 		return nil, nil, fmt.Errorf("its image would have to be built: %w", ErrOffline)
 	}

@@ -57,6 +57,15 @@ func newHostTransport(pem []byte, insecure, plain []string) (*hostTransport, err
 	}, nil
 }
 
+// close closes connections that nobody uses.
+func (t *hostTransport) close() {
+	for _, rt := range []http.RoundTripper{t.strict, t.lax} {
+		if c, ok := rt.(*http.Transport); ok {
+			c.CloseIdleConnections()
+		}
+	}
+}
+
 // plainHTTPError is a request that would have gone out unencrypted.
 type plainHTTPError struct{ host string }
 
