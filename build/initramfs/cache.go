@@ -46,7 +46,7 @@ func fromCache(ctx context.Context, p plan, opt Options, write func(context.Cont
 	if err != nil {
 		return part{}, err
 	}
-	c := part{file: f, cached: true, info: Info{Name: p.seg.Name, Unpacked: p.size, Entries: p.entries}}
+	c := part{file: f, cached: !made, info: Info{Name: p.seg.Name, Unpacked: p.size, Entries: p.entries}}
 	if err := c.readSum(); err != nil {
 		return part{}, errors.Join(err, f.Close())
 	}
