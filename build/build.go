@@ -105,20 +105,48 @@ func (b *builder) prepare(ctx context.Context) error {
 		todo = append(todo, ls...)
 	}
 	slices.SortStableFunc(todo, func(x, y v1.Layer) int { return int(weight(y) - weight(x)) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	downloads, ctx := errgroup.WithContext(ctx)
 	downloads.Go(func() error { return b.prefetchImages(ctx) })
 	for _, l := range todo {
 		downloads.Go(func() error { return b.prefetch(ctx, l) })
 	}
-	unpack, ctx := errgroup.WithContext(ctx)
-	unpack.SetLimit(unpackParallel)
+	err := b.unpack(ctx, todo)
+	if err != nil {
+		cancel() // what is still being downloaded is of no use
+	}
+	failed := downloads.Wait()
+	if err == nil || errors.Is(err, context.Canceled) && failed != nil {
+		return failed // the download is the cause, not its consequence
+	}
+	return err
+}
+
+// unpack indexes layers and shows it where a package has to be unpacked.
+func (b *builder) unpack(ctx context.Context, todo []v1.Layer) error {
+	var packages int64
 	for _, l := range todo {
-		unpack.Go(func() error {
+		if d, ok := l.(*debian.Layer); ok && !b.layers.cached(d) {
+			packages += weight(l)
+		}
+	}
+	task := fetch.Task(silentObserver{})
+	if packages > 0 {
+		task = b.observer().Begin("unpacking packages", packages)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(unpackParallel)
+	for _, l := range todo {
+		g.Go(func() error {
 			_, err := b.layers.index(ctx, l)
+			task.Add(weight(l))
 			return err
 		})
 	}
-	return errors.Join(unpack.Wait(), downloads.Wait())
+	err := g.Wait()
+	task.Done(err)
+	return err
 }
 
 // allImages are the images whose trees land in the initramfs, and the kernel's.

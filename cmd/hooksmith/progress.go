@@ -16,6 +16,11 @@ import (
 // cannot be drawn: a CI log stays readable, and a stalled download shows.
 const plainInterval = 5 * time.Second
 
+// plainWorthwhile is from how many bytes a task gets lines of its own where
+// bars cannot be drawn, unless it takes long or fails: a build downloads a
+// dozen small packages in no time.
+const plainWorthwhile = 5 << 20
+
 // progress shows the tasks of a long command: as bars on a terminal, as lines
 // elsewhere. It is also the writer for log records, which appear above the
 // bars. It is safe for concurrent use. Close ends it; later writes go straight
@@ -38,7 +43,8 @@ func newProgress(out io.Writer, tty bool, now func() time.Time) *progress {
 func (p *progress) Begin(name string, total int64) fetch.Task {
 	t := &task{progress: p, name: name, total: total, start: p.now()}
 	t.printed = t.start
-	if t.bar = p.addBar(name, total); t.bar == nil {
+	t.small = total > 0 && total < plainWorthwhile
+	if t.bar = p.addBar(name, total); t.bar == nil && !t.small {
 		p.printf("%s: started%s\n", name, inBrackets(total))
 	}
 	return t
@@ -97,6 +103,7 @@ type task struct {
 	total    int64
 	start    time.Time
 	bar      *mpb.Bar // nil: plain lines
+	small    bool     // not worth lines when all goes well
 
 	mu      sync.Mutex
 	count   int64
@@ -132,6 +139,7 @@ func (t *task) Done(err error) {
 	}
 	took := t.progress.now().Sub(t.start).Round(100 * time.Millisecond)
 	switch {
+	case err == nil && t.small && t.bar == nil && took < plainInterval:
 	case err != nil:
 		t.progress.printf("%s: stopped after %s\n", t.name, took)
 	case t.count > 0:

@@ -33,7 +33,7 @@ func TestProgressPlain(t *testing.T) {
 	var out buffer
 	p := newProgress(&out, false, func() time.Time { return clock })
 
-	a := p.Begin("libc6.deb", 2_800_000)
+	a := p.Begin("docker.io.deb", 28_000_000)
 	b := p.Begin("index", 0)
 	for range 12 { // 12 s: one line after 5 s, one after 10 s
 		clock = clock.Add(time.Second)
@@ -44,15 +44,16 @@ func TestProgressPlain(t *testing.T) {
 	a.Done(errors.New("connection reset"))
 	a.Done(nil) // ignored
 	p.Begin("cpio", 0).Done(nil)
+	p.Begin("small.deb", 1000).Done(nil)
 	p.Close()
 
-	want := `libc6.deb: started (2.8 MB)
+	want := `docker.io.deb: started (28.0 MB)
 index: started
-libc6.deb: 500.0 kB of 2.8 MB
-libc6.deb: 1.0 MB of 2.8 MB
+docker.io.deb: 500.0 kB of 28.0 MB
+docker.io.deb: 1.0 MB of 28.0 MB
 index: 12 B
 index: done, 12 B in 12s
-libc6.deb: stopped after 12s
+docker.io.deb: stopped after 12s
 cpio: started
 cpio: done in 0s
 `
