@@ -40,7 +40,9 @@ guest:
 
 test: guest
 	scripts/install.sh gcc=gcc /usr/include/stdlib.h=libc6-dev shellcheck=shellcheck git=git \
-	  cpio=cpio zstd=zstd xz=xz-utils
+	  cpio=cpio zstd=zstd xz=xz-utils ip=iproute2 dnsmasq=dnsmasq-base busybox=busybox-static depmod=kmod \
+	  dockerd=docker.io iptables=iptables curl=curl atftp=atftp tftp=tftp-hpa
+	@$(MAKE) --no-print-directory boot-needs
 	@$(MAKE) --no-print-directory lint
 	HOOKSMITH_TEST_MIRROR=1 go test -timeout 20m $(REAL)
 	go test -race -timeout 20m ./...
