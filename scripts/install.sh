@@ -3,6 +3,8 @@
 # THING is a command's name or an absolute path. Does nothing if all is there.
 set -euo pipefail
 
+PATH=$PATH:/usr/sbin:/sbin # where a plain user has no look
+
 missing=()
 for pair in "$@"; do
 	thing=${pair%%=*} package=${pair#*=}
