@@ -92,6 +92,9 @@ func (p *pid1) prepare() error {
 		p.log.Printf("%v", mountErr)
 	}
 
+	// Priorities are to count between all processes, not within a session each: a desktop's idea.
+	_ = os.WriteFile("/proc/sys/kernel/sched_autogroup_enabled", []byte("0\n"), 0)
+
 	// 2. Is all of the initramfs there?
 	installed := installedRAM(readFile("/proc/iomem"), readFile("/proc/meminfo"))
 	if reason := incomplete("/", readKernelLog, installed); reason != "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -15,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// parallel is how many modules are loaded at a time. Many drivers sleep while their hardware resets, so it pays to
-// have more than there are processors.
-const parallel = 8
+// parallel is how many modules are loaded at a time beside those that have an order. Many drivers sleep while their hardware resets, so it pays to have
+// more than there are processors; far more would only take the processors away from the services that start meanwhile.
+func parallel() int { return min(2*runtime.NumCPU(), 8) }
 
 // ErrUnknown is a name that is neither a module nor the alias of one.
 var ErrUnknown = errors.New("no such module")
@@ -78,7 +79,8 @@ func (l *Loader) Load(name string) error {
 }
 
 // LoadAll loads modules by name, as many at a time as make sense; what fails is logged. NIC drivers are loaded one after
-// the other in the order given, and so are storage drivers: it decides who becomes eth0 and sda.
+// the other in the order given, and so are storage drivers: it decides who becomes eth0 and sda. All but NIC drivers
+// leave the processor to whoever wants it, for services start meanwhile and want the network before they want a disk.
 func (l *Loader) LoadAll(ctx context.Context, names []string) {
 	lanes := map[string][]string{}
 	for _, name := range names {
@@ -86,10 +88,13 @@ func (l *Loader) LoadAll(ctx context.Context, names []string) {
 		lanes[lane] = append(lanes[lane], name)
 	}
 	var group errgroup.Group
-	group.SetLimit(parallel)
-	for _, kind := range []string{"storage", "net"} {
+	group.SetLimit(len(l.lanes) + parallel())
+	for _, kind := range []string{"net", "storage"} {
 		if ordered := lanes[kind]; len(ordered) > 0 {
 			group.Go(func() error {
+				if kind != "net" {
+					defer politely()()
+				}
 				l.lanes[kind].Lock()
 				defer l.lanes[kind].Unlock()
 				for _, name := range ordered {
@@ -101,11 +106,24 @@ func (l *Loader) LoadAll(ctx context.Context, names []string) {
 	}
 	for _, name := range lanes[""] {
 		group.Go(func() error {
+			defer politely()()
 			l.loadLogged(ctx, name)
 			return nil
 		})
 	}
 	_ = group.Wait()
+}
+
+// politely makes this goroutine, with the kernel's work for it, give way to others until the function that it returns
+// is called.
+func politely() (end func()) {
+	const nice = 10
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, nice) // of the thread, on Linux
+	return func() {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 0)
+		runtime.UnlockOSThread()
+	}
 }
 
 func (l *Loader) loadLogged(ctx context.Context, name string) {

@@ -63,7 +63,9 @@ func (p *Plugger) Entropy(ctx context.Context) {
 	files, _ := filepath.Glob(filepath.Join(p.sys(), "bus/virtio/devices/*/modalias"))
 	for _, file := range files {
 		if text, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(text), entropySource) {
-			p.Loader.LoadAll(ctx, p.Loader.Wanted([]string{strings.TrimSpace(string(text))}))
+			for _, name := range p.Loader.Wanted([]string{strings.TrimSpace(string(text))}) {
+				p.Loader.loadLogged(ctx, name)
+			}
 		}
 	}
 }
