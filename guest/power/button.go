@@ -2,7 +2,6 @@ package power
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -106,11 +105,4 @@ func hasKey(file *os.File, key int) bool {
 		_, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, eviocgbit, uintptr(unsafe.Pointer(&bits[0])))
 	})
 	return err == nil && errno == 0 && bits[key/8]&(1<<(key%8)) != 0
-}
-
-// String tells which devices are listened to.
-func (b *Button) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return fmt.Sprintf("%d power buttons", len(b.open))
 }

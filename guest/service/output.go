@@ -17,6 +17,7 @@ const lineBuffer = 16 << 10
 
 // output copies what a container prints into its log.
 type output struct {
+	name   string
 	log    io.Writer
 	mirror func(line string) // gets the lines for the consoles
 	all    mirroring
@@ -71,8 +72,12 @@ func (o *output) copy(r io.Reader) {
 
 func (o *output) line(line string) {
 	text, marked := strings.CutPrefix(line, bootlog.Prefix)
-	if o.mirror != nil && (marked || o.all == mirrorAll) {
+	switch {
+	case o.mirror == nil:
+	case marked:
 		o.mirror(text)
+	case o.all == mirrorAll:
+		o.mirror(o.name + ": " + line)
 	}
 	if strings.TrimSpace(line) == "" {
 		return

@@ -155,6 +155,29 @@ func TestDo(t *testing.T) {
 	}
 }
 
+func TestStartsInOrder(t *testing.T) {
+	l := newLab(t, nil)
+	l.slots = make(chan struct{}, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() { cancel(); l.Wait() }()
+	names := []string{"c", "a", "b"}
+	for _, name := range names {
+		l.Add(ctx, l.bundle(name, "exec sleep 1000", ""))
+	}
+	l.Tried(ctx)
+	said, at := l.said(), 0
+	for _, name := range names {
+		next := strings.Index(said, "service "+name+" started")
+		if next < at {
+			t.Errorf("%s did not start in its turn:\n%s", name, said)
+		}
+		at = next
+	}
+	if len(l.slots) != 0 {
+		t.Error("a slot is not given back")
+	}
+}
+
 func TestOnce(t *testing.T) {
 	l := newLab(t, nil)
 	if err := l.Once(t.Context(), "onboot", l.bundle("000-good", "echo hello; echo 'hooksmith: told'", "")); err != nil {
@@ -188,7 +211,7 @@ func TestOnce(t *testing.T) {
 func TestOutput(t *testing.T) {
 	var log bytes.Buffer
 	var told []string
-	o := &output{log: &log, mirror: func(line string) { told = append(told, line) }}
+	o := &output{name: "web", log: &log, mirror: func(line string) { told = append(told, line) }}
 	long := strings.Repeat("x", 3*lineBuffer)
 	text := "hooksmith: one\nplain\n" + long + "hooksmith: not at the beginning\nhooksmith: " + long + "\n\nhooksmith: cut off"
 	o.copy(strings.NewReader(text))
@@ -203,7 +226,7 @@ func TestOutput(t *testing.T) {
 	}
 	o.all = mirrorAll
 	o.copy(strings.NewReader("everything\n"))
-	if told[len(told)-1] != "everything" {
+	if told[len(told)-1] != "web: everything" {
 		t.Errorf("told %.60q", told)
 	}
 }

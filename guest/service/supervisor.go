@@ -153,7 +153,7 @@ func (s *Supervisor) container(kind, dir string) *container {
 	c := &container{
 		options: s.options, dir: dir, id: id, slots: s.slots,
 		info: Info{Name: name, Kind: kind, State: Starting, Since: time.Now(), Log: log},
-		out:  &output{mirror: func(line string) { s.options.Log.Printf("%s", line) }},
+		out:  &output{name: name, mirror: func(line string) { s.options.Log.Printf("%s", line) }},
 	}
 	if s.options.MirrorAll {
 		c.out.all = mirrorAll
