@@ -75,19 +75,33 @@ func daemonJSON(base []byte, s settings) ([]byte, error) {
 }
 
 // containerdTOML is containerd's configuration, as dockerd writes it for one that it starts itself, less what docker
-// has no use for. Its verbs are for the folders of data and of state, and for the socket. (text/template would do, but
-// keeps the linker from leaving out methods nobody calls: 1.5 of 9.7 MB.)
+// has no use for: containerd 1.7 puts its plugins in order by a search that grows steeply with their number, and starts
+// in 0.61 instead of 0.91 s (QEMU -icount) without these. Its verbs are for the folders of data and of state, and for
+// the socket. (text/template would do, but keeps the linker from leaving out methods nobody calls: 1.5 of 9.7 MB.)
 const containerdTOML = `version = 2
 root = %q
 state = %q
 oom_score = -500
 disabled_plugins = [
   "io.containerd.grpc.v1.cri",
+  "io.containerd.grpc.v1.sandbox-controllers",
+  "io.containerd.grpc.v1.sandboxes",
+  "io.containerd.grpc.v1.streaming",
+  "io.containerd.grpc.v1.transfer",
   "io.containerd.internal.v1.opt",
+  "io.containerd.internal.v1.restart",
+  "io.containerd.internal.v1.tracing",
+  "io.containerd.nri.v1.nri",
+  "io.containerd.sandbox.controller.v1.local",
+  "io.containerd.sandbox.store.v1.local",
+  "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.blockfile",
   "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.streaming.v1.manager",
+  "io.containerd.tracing.processor.v1.otlp",
+  "io.containerd.transfer.v1.local",
 ]
 
 [grpc]
