@@ -34,11 +34,22 @@ func (p paths) ours(name string) string { return filepath.Join(p.run, "hook-dock
 //   - Live restore: containers outlive a dockerd that ends, and so does the action that is writing a disk; a reboot
 //     does not wait for them either.
 //   - Logs are bounded, since all of it is RAM, also the copies that dockerd keeps of what it sends to syslog.
-func daemonJSON(base []byte, s settings) ([]byte, error) {
+//
+// Of base, what the command line of dockerd sets is left out and told among the problems: dockerd refuses to start over
+// it, and a daemon.json must not open a port.
+func daemonJSON(base []byte, s settings) (text []byte, problems []error) {
 	config := map[string]any{}
-	if len(base) > 0 {
-		if err := json.Unmarshal(base, &config); err != nil {
-			return nil, fmt.Errorf("reading daemon.json: %w", err)
+	if err := json.Unmarshal(base, &config); err != nil && len(base) > 0 {
+		problems = append(problems, fmt.Errorf("daemon.json is left out: %w", err))
+		config = nil
+	}
+	if config == nil { // also of the text "null"
+		config = map[string]any{}
+	}
+	for _, key := range []string{"hosts", "containerd", "pidfile", "exec-root", "data-root"} {
+		if _, ok := config[key]; ok {
+			problems = append(problems, fmt.Errorf("daemon.json: %q is left out; HookOS sets it itself", key))
+			delete(config, key)
 		}
 	}
 	for key, value := range map[string]any{
@@ -71,7 +82,11 @@ func daemonJSON(base []byte, s settings) ([]byte, error) {
 	if len(s.mirrors) > 0 {
 		config["registry-mirrors"] = s.mirrors
 	}
-	return json.MarshalIndent(config, "", "  ")
+	text, err := json.MarshalIndent(config, "", "  ")
+	if err != nil { // what came from JSON, and strings, can be written as JSON
+		problems = append(problems, err)
+	}
+	return text, problems
 }
 
 // containerdTOML is containerd's configuration, as dockerd writes it for one that it starts itself, less what docker
@@ -108,26 +123,20 @@ disabled_plugins = [
   address = %q
 `
 
-// writeConfig writes daemon.json and containerd.toml. A daemon.json of this HookOS that cannot be read is a problem, not
-// an error.
-func writeConfig(p paths, s settings) (problem, err error) {
+// writeConfig writes daemon.json and containerd.toml. The problems are those of a daemon.json that is part of this HookOS.
+func writeConfig(p paths, s settings) (problems []error, err error) {
 	base, err := os.ReadFile(filepath.Join(p.etc, "daemon.json"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		problem = fmt.Errorf("reading daemon.json: %w", err)
+		problems = append(problems, fmt.Errorf("reading daemon.json: %w", err))
 	}
-	text, err := daemonJSON(base, s)
-	if err != nil {
-		problem = fmt.Errorf("%s is left out: %w", filepath.Join(p.etc, "daemon.json"), err)
-		if text, err = daemonJSON(nil, s); err != nil {
-			return problem, err
-		}
-	}
+	text, more := daemonJSON(base, s)
+	problems = append(problems, more...)
 	if err := writeFile(p.ours("daemon.json"), text); err != nil {
-		return problem, err
+		return problems, err
 	}
 	toml := fmt.Sprintf(containerdTOML, filepath.Join(p.data, "containerd/daemon"), filepath.Join(p.exec(), "containerd/daemon"),
 		p.containerdSocket())
-	return problem, writeFile(p.ours("containerd.toml"), []byte(toml))
+	return problems, writeFile(p.ours("containerd.toml"), []byte(toml))
 }
 
 // writeFile writes a file by renaming a finished one over it, and makes its folder.

@@ -41,58 +41,37 @@ import (
 // It needs all capabilities, the host's network, cgroup2 at /sys/fs/cgroup, /dev, /var/run and /var/lib/docker.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	begun := time.Now()
-	options, err := parseOptions(args, stderr)
+	o, err := parseOptions(args, stderr)
 	if err != nil {
 		return err
 	}
 	log := newLogger(stdout)
-	p := options.paths
 
 	// 1. What is asked for.
-	params, err := cmdline.Load(options.cmdline)
+	params, err := cmdline.Load(o.cmdline)
 	if err != nil {
 		return err
 	}
 	s, problems := newSettings(params)
-	if pid := runsAlready(p); pid != 0 {
-		return fmt.Errorf("a dockerd runs already with pid %d", pid)
+	for _, problem := range problems {
+		log.boot.Print(problem)
 	}
-	if err := removeStale(p); err != nil {
-		problems = append(problems, err)
-	}
-	problem, err := writeConfig(p, s)
+	// 2. Its configuration, and a container fit for docker.
+	trusted, err := prepare(o, s, log)
 	if err != nil {
 		return err
 	}
-	trusted := &authorities{paths: p, hosts: s.hosts}
-	trusted.addBaked(log)
-	if len(s.caURLs) > 0 {
-		problems = append(problems, trusted.writeBundle(), writeFile(trusted.pending(), nil))
-	}
-
-	if os.Getenv("PATH") == "" { // a container without one; dockerd looks for runc and iptables there too
-		os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-	}
-
-	// 2. A container fit for docker. Where something is missing, dockerd may still do, and says more.
-	for _, err := range append(problems, problem, shareMounts(), nestCgroups(options.cgroup)) {
-		if err != nil {
-			log.boot.Print(err)
-		}
-	}
-
-	// 3. The daemons, for as long as ctx lasts; dockerd ends first.
+	// 3. The daemons, for as long as ctx lasts; dockerd ends first. Meanwhile the certificates that are elsewhere.
 	var n nursery
 	outer, stopContainerd := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopContainerd()
 	var group, containerd sync.WaitGroup
-	containerd.Go(func() { n.keep(outer, containerdDaemon(p, stdout), log) })
-	env := environment(p, s, len(trusted.added) > 0)
+	containerd.Go(func() { n.keep(outer, containerdDaemon(o.paths, stdout), log) })
+	env := environment(o.paths, s, len(trusted.added) > 0)
 	group.Go(func() {
 		n.loadModules(log)
-		n.keep(ctx, n.dockerd(ctx, p, env, begun, stdout, log), log)
+		n.keep(ctx, n.dockerd(ctx, o.paths, env, begun, stdout, log), log)
 	})
-
-	// 4. The certificates that are elsewhere.
 	if len(s.caURLs) > 0 {
 		group.Go(func() { trusted.fetch(ctx, s.caURLs, s.proxies, log) })
 	}
@@ -101,6 +80,33 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	containerd.Wait()
 	n.aside.Wait()
 	return nil
+}
+
+// prepare writes what the daemons read, and makes the container fit for them. Where something of the latter is missing
+// dockerd may still do, and says more; so that is only logged.
+func prepare(o options, s settings, log logger) (*authorities, error) {
+	if pid := runsAlready(o.paths); pid != 0 {
+		return nil, fmt.Errorf("a dockerd runs already with pid %d", pid)
+	}
+	if os.Getenv("PATH") == "" { // a container without one; dockerd looks for runc and iptables there too
+		os.Setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	}
+	problems, err := writeConfig(o.paths, s)
+	if err != nil {
+		return nil, err
+	}
+	trusted := &authorities{paths: o.paths, hosts: s.hosts}
+	trusted.addBaked(log)
+	if len(s.caURLs) > 0 {
+		problems = append(problems, trusted.writeBundle(), writeFile(trusted.pending(), nil))
+	}
+	problems = append(problems, removeStale(o.paths), shareMounts(), nestCgroups(o.cgroup))
+	for _, problem := range problems {
+		if problem != nil {
+			log.boot.Print(problem)
+		}
+	}
+	return trusted, nil
 }
 
 // options are the applet's arguments. Their defaults are those of the service.

@@ -90,8 +90,8 @@ func FuzzSettings(f *testing.F) {
 				t.Errorf("%q makes a folder %q", arguments, host)
 			}
 		}
-		if _, err := daemonJSON(nil, s); err != nil {
-			t.Errorf("%q: %v", arguments, err)
+		if _, problems := daemonJSON(nil, s); len(problems) != 0 {
+			t.Errorf("%q: %v", arguments, problems)
 		}
 	})
 }
@@ -101,6 +101,7 @@ func TestDaemonJSON(t *testing.T) {
 		name, base string
 		settings   settings
 		want       map[string]string // of the printed value; "" for one that must not be there
+		problems   int
 	}{
 		{
 			name: "defaults",
@@ -122,10 +123,16 @@ func TestDaemonJSON(t *testing.T) {
 			name: "a file of this HookOS", base: `{"storage-driver":"vfs","debug":true,"insecure-registries":["x"]}`, settings: settings{insecure: []string{"y"}},
 			want: map[string]string{"storage-driver": "vfs", "debug": "true", "insecure-registries": "[y]", "live-restore": "true"},
 		},
+		{
+			name: "a file that would open a port", base: `{"hosts":["tcp://0.0.0.0:2375"],"data-root":"/x","bridge":"none"}`, problems: 2,
+			want: map[string]string{"hosts": "", "data-root": "", "bridge": "none"},
+		},
+		{name: "half a file", base: `{"bridge":"none"`, problems: 1, want: map[string]string{"bridge": "", "storage-driver": "overlay2"}},
+		{name: "no object", base: `null`, want: map[string]string{"storage-driver": "overlay2"}},
 	} {
-		text, err := daemonJSON([]byte(test.base), test.settings)
-		if err != nil {
-			t.Fatal(err)
+		text, problems := daemonJSON([]byte(test.base), test.settings)
+		if len(problems) != test.problems {
+			t.Errorf("%s: problems %v", test.name, problems)
 		}
 		var got map[string]any
 		if err := json.Unmarshal(text, &got); err != nil {
@@ -137,9 +144,6 @@ func TestDaemonJSON(t *testing.T) {
 			}
 		}
 	}
-	if _, err := daemonJSON([]byte("{"), settings{}); err == nil {
-		t.Error("no error for half a daemon.json")
-	}
 }
 
 // TestWriteConfig has a daemon.json that cannot be read: it is a problem, and docker starts without it.
@@ -149,9 +153,9 @@ func TestWriteConfig(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("no JSON"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	problem, err := writeConfig(p, settings{})
-	if err != nil || problem == nil || !strings.Contains(problem.Error(), "daemon.json is left out") {
-		t.Errorf("problem %v, error %v", problem, err)
+	problems, err := writeConfig(p, settings{})
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Error(), "daemon.json is left out") {
+		t.Errorf("problems %v, error %v", problems, err)
 	}
 	text, err := os.ReadFile(p.ours("containerd.toml"))
 	if err != nil || !strings.Contains(string(text), `address = "`+dir+`/run/docker/containerd/containerd.sock"`) {
@@ -160,4 +164,20 @@ func TestWriteConfig(t *testing.T) {
 	if _, err := writeConfig(paths{run: "/dev/null"}, settings{}); err == nil {
 		t.Error("no error where nothing can be written")
 	}
+}
+
+// FuzzDaemonJSON takes any daemon.json of a HookOS: what comes out is JSON that opens no port.
+func FuzzDaemonJSON(f *testing.F) {
+	f.Add([]byte(`{"hosts":["tcp://0.0.0.0:2375"],"log-opts":{"a":"b"}}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, base []byte) {
+		text, _ := daemonJSON(base, settings{})
+		var config map[string]any
+		if err := json.Unmarshal(text, &config); err != nil {
+			t.Fatalf("%q becomes %q: %v", base, text, err)
+		}
+		if _, ok := config["hosts"]; ok {
+			t.Errorf("%q opens a port", base)
+		}
+	})
 }

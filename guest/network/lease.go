@@ -44,7 +44,7 @@ func newLease(ack *dhcpv4.DHCPv4, asked time.Time) (lease, error) {
 	for _, ntp := range addresses(ack.NTPServers()) {
 		s.ntp = append(s.ntp, ntp.String())
 	}
-	if name := ack.HostName(); validName(name) {
+	if name := ack.HostName(); validName(name) && name != "localhost" {
 		s.hostname = name
 	}
 	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, ack.Options); err == nil && mtu >= minMTU {

@@ -76,59 +76,75 @@ const (
 
 // readPull reads the stream of JSON messages that answers a pull.
 func readPull(r io.Reader, progress func(Progress)) error {
-	type layer struct {
-		current, total int64
-		done           bool
-	}
-	layers := map[string]*layer{}
+	layers := layers{}
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, maxMessage)
 	for scanner.Scan() {
-		var message struct {
-			ID             string `json:"id"`
-			Status         string `json:"status"`
-			ProgressDetail struct {
-				Current int64 `json:"current"`
-				Total   int64 `json:"total"`
-			} `json:"progressDetail"`
-			Error string `json:"error"`
-		}
-		if err := json.Unmarshal(scanner.Bytes(), &message); err != nil {
+		var m message
+		if err := json.Unmarshal(scanner.Bytes(), &m); err != nil {
 			continue // what cannot be read cannot say that the pull failed
 		}
-		if message.Error != "" {
-			return &Error{Status: http.StatusOK, Message: message.Error}
+		if m.Error != "" {
+			return &Error{Status: http.StatusOK, Message: m.Error}
 		}
-		l := layers[message.ID]
-		switch message.Status {
-		case "Pulling fs layer", "Already exists":
-			if l == nil && len(layers) < maxLayers {
-				l = &layer{}
-				layers[message.ID] = l
-			}
+		if layers.update(m) {
+			progress(layers.sum())
 		}
-		if l == nil {
-			continue
-		}
-		switch message.Status {
-		case "Downloading":
-			l.current, l.total = max(0, message.ProgressDetail.Current), max(0, message.ProgressDetail.Total)
-		case "Download complete":
-			l.current = l.total
-		case "Pull complete", "Already exists":
-			l.current, l.done = l.total, true
-		}
-		p := Progress{Layers: len(layers)}
-		for _, l := range layers {
-			p.Bytes, p.Total = p.Bytes+l.current, p.Total+l.total
-			if l.done {
-				p.Done++
-			}
-		}
-		progress(p)
 	}
 	if err := scanner.Err(); err != nil {
 		return fmt.Errorf("reading docker's messages: %w", err)
 	}
 	return nil
+}
+
+// message is one message of a pull.
+type message struct {
+	ID             string `json:"id"` // of a layer, or the tag
+	Status         string `json:"status"`
+	ProgressDetail struct {
+		Current int64 `json:"current"`
+		Total   int64 `json:"total"`
+	} `json:"progressDetail"`
+	Error string `json:"error"`
+}
+
+// layers are those of the image that is pulled, by id.
+type layers map[string]*layer
+
+type layer struct {
+	current, total int64 // compressed bytes
+	done           bool
+}
+
+// update takes what a message says of a layer, and reports whether it says anything of one.
+func (ls layers) update(m message) bool {
+	l := ls[m.ID]
+	if l == nil {
+		// The tag has an id too, but is not announced.
+		if (m.Status != "Pulling fs layer" && m.Status != "Already exists") || len(ls) >= maxLayers {
+			return false
+		}
+		l = &layer{}
+		ls[m.ID] = l
+	}
+	switch m.Status {
+	case "Downloading":
+		l.current, l.total = max(0, m.ProgressDetail.Current), max(0, m.ProgressDetail.Total)
+	case "Download complete":
+		l.current = l.total
+	case "Pull complete", "Already exists":
+		l.current, l.done = l.total, true
+	}
+	return true
+}
+
+func (ls layers) sum() Progress {
+	p := Progress{Layers: len(ls)}
+	for _, l := range ls {
+		p.Bytes, p.Total = p.Bytes+l.current, p.Total+l.total
+		if l.done {
+			p.Done++
+		}
+	}
+	return p
 }
