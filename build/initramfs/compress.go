@@ -32,8 +32,9 @@ func ParseCompression(name string) (Compression, error) {
 // maxLevel is the highest level of each compression.
 var maxLevel = map[Compression]int{Zstd: 22, Gzip: 9, None: 0}
 
-// check refuses a compression or a level that does not exist.
-func (c Compression) check(level int) error {
+// CheckLevel refuses a compression or a level that does not exist. 0 is the
+// default of each.
+func (c Compression) CheckLevel(level int) error {
 	c, err := ParseCompression(string(cmp.Or(c, Zstd)))
 	if err == nil && (level < 0 || level > maxLevel[c]) {
 		err = fmt.Errorf("compression level %d is not one of %s, which has 0 (its default) to %d", level, c, maxLevel[c])
@@ -47,7 +48,7 @@ type encoder struct {
 	memory int64 // roughly what it takes while it runs
 }
 
-// encoder returns the encoder of a level that check has passed.
+// encoder returns the encoder of a level that CheckLevel has passed.
 func (c Compression) encoder(level int) encoder {
 	switch c {
 	case None:

@@ -32,7 +32,7 @@ func planAll(segments []Segment) ([]plan, error) {
 	})
 	for i, seg := range segments {
 		plans[i] = plan{seg: seg, names: make(map[*rootfs.Inode]int), skip: make(map[string]bool)}
-		err := seg.Compression.check(seg.Level)
+		err := seg.Compression.CheckLevel(seg.Level)
 		if err == nil && seg.Tree == nil {
 			err = errors.New("it has no tree")
 		}

@@ -49,6 +49,9 @@ func (o *buildFlags) apply(opt *build.Options) error {
 	if opt.Compression, err = initramfs.ParseCompression(o.compress); err != nil {
 		return &usageError{fmt.Errorf("--compress: %w", err)}
 	}
+	if err := opt.Compression.CheckLevel(o.level); err != nil {
+		return &usageError{fmt.Errorf("--level: %w", err)}
+	}
 	if o.dev && opt.Compression != initramfs.None {
 		const zstd, gzip = 3, 1
 		if opt.Level = zstd; opt.Compression == initramfs.Gzip {
