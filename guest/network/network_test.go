@@ -2,6 +2,7 @@ package network
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -156,8 +157,11 @@ func TestStatic(t *testing.T) {
 
 // index is the index of a client's link.
 func index(l *lab, name string) int {
-	var i int
-	fmt.Sscanf(l.run(l.client, "ip", "-o", "link", "show", "dev", name), "%d:", &i)
+	l.t.Helper()
+	i, err := strconv.Atoi(strings.TrimSpace(l.run(l.client, "cat", "/sys/class/net/"+name+"/ifindex")))
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	return i
 }
 
