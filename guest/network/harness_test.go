@@ -254,7 +254,7 @@ func (l *lab) eventually(command string, texts ...string) string {
 		out := l.run(l.client, "sh", "-c", command)
 		missing := ""
 		for _, text := range texts {
-			if not, ok := strings.CutPrefix(text, "!"); ok == strings.Contains(out, not) {
+			if not, ok := strings.CutPrefix(text, "!"); ok == containsAny(out, not) {
 				missing = text
 			}
 		}
@@ -266,4 +266,15 @@ func (l *lab) eventually(command string, texts ...string) string {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// containsAny reports whether text holds one of the alternatives, which stand
+// between bars.
+func containsAny(text, alternatives string) bool {
+	for a := range strings.SplitSeq(alternatives, "|") {
+		if strings.Contains(text, a) {
+			return true
+		}
+	}
+	return false
 }
