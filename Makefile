@@ -41,7 +41,7 @@ guest:
 test: guest
 	scripts/install.sh gcc=gcc /usr/include/stdlib.h=libc6-dev shellcheck=shellcheck git=git \
 	  cpio=cpio zstd=zstd xz=xz-utils ip=iproute2 dnsmasq=dnsmasq-base busybox=busybox-static depmod=kmod \
-	  dockerd=docker.io iptables=iptables curl=curl atftp=atftp tftp=tftp-hpa
+	  dockerd=docker.io iptables=iptables curl=curl atftp=atftp tftp=tftp-hpa dropbear=dropbear-bin
 	@$(MAKE) --no-print-directory boot-needs
 	@$(MAKE) --no-print-directory lint
 	HOOKSMITH_TEST_MIRROR=1 go test -timeout 20m $(REAL)

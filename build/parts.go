@@ -56,7 +56,7 @@ func (b *builder) parts(ctx context.Context, k *openedKernel) ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	extra, err := b.extraFiles(parts)
+	extra, err := b.extraFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -169,18 +169,10 @@ func followParents(tree *rootfs.Tree, name string) string {
 }
 
 // extraFiles are what Options add to the template.
-func (b *builder) extraFiles(parts []part) (*rootfs.Tree, error) {
+func (b *builder) extraFiles() (*rootfs.Tree, error) {
 	files := map[string]*rootfs.Inode{}
-	if len(b.opt.CACertificates) > 0 {
-		roots := []string{""}
-		for _, p := range parts {
-			if p.root != nil && p.group == "services/hook-docker" {
-				roots = append(roots, "containers/services/hook-docker/lower/")
-			}
-		}
-		for _, root := range roots {
-			files[root+"etc/hooksmith/ca/site.crt"] = b.file(0o644, b.opt.CACertificates)
-		}
+	if len(b.opt.CACertificates) > 0 { // hook-docker has the folder from the host
+		files["etc/hooksmith/ca/site.crt"] = b.file(0o644, b.opt.CACertificates)
 	}
 	return rootfs.New(files)
 }
