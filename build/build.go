@@ -131,7 +131,7 @@ func (b *builder) unpack(ctx context.Context, todo []v1.Layer) error {
 			packages += weight(l)
 		}
 	}
-	task := fetch.Task(silentObserver{})
+	task := fetch.Task(fetch.Silent{})
 	if packages > 0 {
 		task = b.observer().Begin("unpacking packages", packages)
 	}
@@ -221,13 +221,7 @@ func (b *builder) packageLayer(ctx context.Context, p *debian.Package) *debian.L
 
 func (b *builder) observer() fetch.Observer {
 	if b.opt.Observer == nil {
-		return silentObserver{}
+		return fetch.Silent{}
 	}
 	return b.opt.Observer
 }
-
-type silentObserver struct{}
-
-func (silentObserver) Begin(string, int64) fetch.Task { return silentObserver{} }
-func (silentObserver) Add(int64)                      {}
-func (silentObserver) Done(error)                     {}

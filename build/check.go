@@ -85,7 +85,7 @@ func treeDigest(t *rootfs.Tree) (string, error) {
 		buf = binary.BigEndian.AppendUint32(buf, uint32(len(n.Target)))
 		buf = append(buf, n.Target...)
 		if n.Size > 0 {
-			sum, err := contentSum(n)
+			sum, err := n.ContentSHA256()
 			if err != nil {
 				return fmt.Errorf("reading %q: %w", p, err)
 			}
@@ -95,15 +95,4 @@ func treeDigest(t *rootfs.Tree) (string, error) {
 		return nil
 	})
 	return hex.EncodeToString(h.Sum(nil)), err
-}
-
-// contentSum is the hash of a file's content, read if it is not known.
-func contentSum(n *rootfs.Inode) (sum [32]byte, err error) {
-	if sum, ok := n.SHA256(); ok {
-		return sum, nil
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, n.Open())
-	h.Sum(sum[:0])
-	return sum, err
 }

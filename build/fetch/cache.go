@@ -58,7 +58,7 @@ func (c *Cache) init() {
 			c.Client = newClient()
 		}
 		if c.Observer == nil {
-			c.Observer = silent{}
+			c.Observer = Silent{}
 		}
 		if c.Log == nil {
 			c.Log = slog.New(slog.DiscardHandler)
@@ -225,8 +225,14 @@ func displayName(urls []string) string {
 	return urls[0]
 }
 
-type silent struct{}
+// Silent is an Observer, and a Task, that shows nothing.
+type Silent struct{}
 
-func (silent) Begin(string, int64) Task { return silent{} }
-func (silent) Add(int64)                {}
-func (silent) Done(error)               {}
+// Begin returns a silent task.
+func (Silent) Begin(string, int64) Task { return Silent{} }
+
+// Add counts nothing.
+func (Silent) Add(int64) {}
+
+// Done ends nothing.
+func (Silent) Done(error) {}

@@ -95,7 +95,7 @@ func (p *plan) key(program string) (string, error) {
 		}
 		buf = append(buf, n.Target...)
 		if link.first && n.Size > 0 {
-			sum, err := contentSum(n)
+			sum, err := n.ContentSHA256()
 			if err != nil {
 				return fmt.Errorf("%q: reading its content: %w", name, err)
 			}
@@ -105,16 +105,4 @@ func (p *plan) key(program string) (string, error) {
 		return nil
 	})
 	return fmt.Sprintf("initramfs segment %s\n%s\n%s level %d\n%x", cacheVersion, program, p.seg.Compression, p.seg.Level, h.Sum(nil)), err
-}
-
-// contentSum is the hash of a file's content, which is read if the layer's
-// index does not have it.
-func contentSum(n *rootfs.Inode) (sum [sha256.Size]byte, err error) {
-	if sum, ok := n.SHA256(); ok {
-		return sum, nil
-	}
-	h := sha256.New()
-	_, err = io.Copy(h, n.Open())
-	h.Sum(sum[:0])
-	return sum, err
 }

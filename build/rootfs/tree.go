@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -94,6 +95,17 @@ func (n *Inode) SHA256() (sum [32]byte, ok bool) {
 		return sum, false
 	}
 	return *n.sum, true
+}
+
+// ContentSHA256 is SHA256, or, where that is not known, the content is read.
+func (n *Inode) ContentSHA256() (sum [32]byte, err error) {
+	if sum, ok := n.SHA256(); ok {
+		return sum, nil
+	}
+	h := sha256.New()
+	_, err = io.Copy(h, n.Open())
+	h.Sum(sum[:0])
+	return sum, err
 }
 
 func impliedDir() *Inode { return &Inode{Mode: ModeDir | 0o755, implied: true} }
