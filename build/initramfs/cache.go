@@ -14,7 +14,8 @@ import (
 )
 
 // Cache keeps files by a key that names everything that they depend on
-// (fetch.Cache). It makes each at most once.
+// (fetch.Cache). It makes each at most once. Write calls Derive from several
+// goroutines at once.
 type Cache interface {
 	Derive(ctx context.Context, key string, mk func(ctx context.Context, w io.Writer) error) (*os.File, error)
 }
