@@ -33,6 +33,9 @@ const (
 	Unknown   Kind = "unknown"   // MAC without a hardware record
 	Syslog    Kind = "syslog"    // a line from the machine
 	WorkerUp  Kind = "worker-up"
+
+	TFTPProgress Kind = "tftp-progress" // about once a second: Bytes so far of Size
+	HTTPProgress Kind = "http-progress"
 )
 
 // Event is one happening. Zero fields are unknown or do not apply.
