@@ -1,0 +1,5 @@
+package lease
+
+import "net/netip"
+
+func (s Subnet) inRanges(ip netip.Addr) bool { return false }
