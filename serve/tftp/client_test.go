@@ -78,8 +78,9 @@ func (c *strict) get() error {
 	silences := 0
 	for {
 		if p == nil {
-			if p, err = c.read(200 * time.Millisecond); err != nil {
-				if silences++; silences > 40 {
+			const wait = 200 * time.Millisecond
+			if p, err = c.read(wait); err != nil {
+				if silences++; silences > int(patience/wait) {
 					return fmt.Errorf("silence at block %d", next)
 				}
 				c.ack(next - 1)
@@ -142,9 +143,10 @@ func rrq(op uint16, name, mode string, options []option) []byte {
 
 // ask sends the request until something comes back.
 func (c *strict) ask() ([]byte, error) {
-	for range 20 {
+	const wait = 300 * time.Millisecond
+	for range patience / wait {
 		c.transmit(rrq(opRead, c.file, c.mode, c.options), c.server)
-		p, err := c.read(300 * time.Millisecond)
+		p, err := c.read(wait)
 		if err != nil {
 			continue
 		}
@@ -299,42 +301,47 @@ func (e *events) observe(x Event) {
 }
 
 // wait returns the last event of a kind, as soon as there are n of that kind.
-func (e *events) wait(t testing.TB, kind Kind, n int) Event {
+func (e *events) wait(t testing.TB, kind Kind, n int) (last Event) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
-	for {
-		e.mu.Lock()
-		count, last := 0, Event{}
-		for _, x := range e.list {
-			if x.Kind == kind {
-				count++
-				last = x
-			}
+	e.until(t, fmt.Sprintf("%d events %v", n, kind), func() bool {
+		all := e.of(kind)
+		if len(all) < n {
+			return false
 		}
-		list := e.list
-		e.mu.Unlock()
-		if count >= n {
-			return last
-		}
+		last = all[len(all)-1]
+		return true
+	})
+	return last
+}
+
+// until waits for what events bring about.
+func (e *events) until(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	limit := time.After(patience)
+	for !done() {
 		select {
 		case <-e.more:
 		case <-limit:
-			t.Fatalf("%d of %d events %v; all: %+v", count, n, kind, list[max(0, len(list)-10):])
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			t.Fatalf("no %s in %v; the last events: %+v", what, patience, e.list[max(0, len(e.list)-10):])
 		}
 	}
 }
 
-func (e *events) count(kind Kind) int {
+// of returns the events of a kind.
+func (e *events) of(kind Kind) (all []Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	n := 0
 	for _, x := range e.list {
 		if x.Kind == kind {
-			n++
+			all = append(all, x)
 		}
 	}
-	return n
+	return all
 }
+
+func (e *events) count(kind Kind) int { return len(e.of(kind)) }
 
 // bench is a running server in this process.
 type running struct {
@@ -391,8 +398,8 @@ func startOn(t testing.TB, ports, listen string, s Server, files map[string][]by
 			if err != nil {
 				t.Errorf("Serve: %v", err)
 			}
-		case <-time.After(5 * time.Second):
-			t.Error("Serve did not return within 5 s")
+		case <-time.After(patience):
+			t.Errorf("Serve did not return within %v", patience)
 		}
 		conn.Close()
 		root.Close()

@@ -17,6 +17,9 @@ func truncate(t *testing.T, name string, size int64) {
 	}
 }
 
+// patience is how long tests wait for what is certain to come, on however slow a machine.
+const patience = 60 * time.Second
+
 // udp is a client's socket, closed at the end of the test.
 func udp(t *testing.T) *net.UDPConn {
 	t.Helper()
@@ -30,7 +33,7 @@ func udp(t *testing.T) *net.UDPConn {
 
 func receive(t *testing.T, conn *net.UDPConn) ([]byte, netip.AddrPort) {
 	t.Helper()
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 70000)
 	n, from, err := conn.ReadFromUDPAddrPort(buf)
 	if err != nil {

@@ -76,7 +76,7 @@ var realClients = []struct {
 		if strings.Contains(h, ":") {
 			h = "[" + h + "]"
 		}
-		return []string{"-sS", "-m", "9", "--tftp-blksize", "1468", "-o", o, "tftp://" + h + ":6969/" + n}
+		return []string{"-sS", "-m", "60", "--tftp-blksize", "1468", "-o", o, "tftp://" + h + ":6969/" + n}
 	}},
 }
 
@@ -105,7 +105,7 @@ func TestRealClients(t *testing.T) {
 					}
 					file := filepath.Join(out, "out")
 					os.Remove(file)
-					cmd := l.peer(append([]string{"timeout", "10", c.binary}, c.args(host, "f", file)...)...)
+					cmd := l.peer(append([]string{"timeout", "60", c.binary}, c.args(host, "f", file)...)...)
 					said, err := cmd.CombinedOutput()
 					if got, _ := os.ReadFile(file); err != nil || !bytes.Equal(got, content) {
 						t.Errorf("%d bytes of %d, %v: %s", len(got), len(content), err, said)

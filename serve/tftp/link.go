@@ -189,19 +189,24 @@ func (t *transfers) add(k key, x *transfer) *transfer {
 	return nil
 }
 
-func (t *transfers) remove(k key, now time.Time) {
+// remove takes the transfer of its key away. One that sent nothing of a file has no end, the zero time: an
+// acknowledgement from there is a stranger's.
+func (t *transfers) remove(k key, end time.Time) {
 	s := t.shard(k)
 	s.Lock()
 	defer s.Unlock()
 	delete(s.running, k)
+	if end.IsZero() {
+		return
+	}
 	if len(s.ended) >= endedKept {
 		for old, at := range s.ended {
-			if now.Sub(at) > endedFor || len(s.ended) >= endedKept {
+			if end.Sub(at) > endedFor || len(s.ended) >= endedKept {
 				delete(s.ended, old)
 			}
 		}
 	}
-	s.ended[k] = now
+	s.ended[k] = end
 }
 
 func (t *transfers) endedLately(k key, now time.Time) bool {

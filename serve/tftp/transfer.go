@@ -372,7 +372,11 @@ func (t *transfer) leave(l link) {
 // finish frees the port and starts what the client asked for meanwhile.
 func (t *transfer) finish() {
 	now := time.Now()
-	t.running.remove(t.key(), now)
+	end := now
+	if t.link.Load() == nil { // the request was refused
+		end = time.Time{}
+	}
+	t.running.remove(t.key(), end)
 	t.finished.Store(true)
 	t.startLater(now)
 }
