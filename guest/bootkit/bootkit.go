@@ -101,18 +101,19 @@ func (b *bootkit) run(ctx context.Context) error {
 	}
 	if ok {
 		b.log.Printf("worker runs already (container %s)", shortID(id))
-		return b.follow(ctx, id)
+		return b.follow(ctx, worker{id, networkUp(b.network)})
 	}
 	// 3. Its image, and a container of it. Without a network too: the image may be here, and the network come later.
 	b.awaitFor(ctx, "the network", func() bool { return networkUp(b.network) })
 	if err := b.getImage(ctx); err != nil {
 		return err
 	}
-	if id, err = b.startWorker(ctx); err != nil {
+	started, err := b.startWorker(ctx)
+	if err != nil {
 		return err
 	}
-	b.log.Printf("worker started (image %s, container %s)", b.config.image, shortID(id))
-	return b.follow(ctx, id)
+	b.log.Printf("worker started (image %s, container %s)", b.config.image, shortID(started.id))
+	return b.follow(ctx, started)
 }
 
 // awaitDocker returns when docker answers or ctx is done.

@@ -91,12 +91,11 @@ func want(t *testing.T, have string, texts ...string) {
 // logs are the worker's, when they have the text.
 func logs(t *testing.T, docker *dockertest.Docker, text string) string {
 	t.Helper()
-	for range 200 {
+	for end := time.Now().Add(dockertest.Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		lines, err := docker.Logs(context.Background(), workerName, 1000)
 		if all := strings.Join(lines, "\n"); err == nil && strings.Contains(all, text) {
 			return all
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("the worker has not written %q", text)
 	return ""

@@ -55,23 +55,30 @@ func (b *bootkit) running(ctx context.Context) (id string, ok bool, err error) {
 	return found.ID, found.State.Running && same, nil
 }
 
+// worker is a container that was started.
+type worker struct {
+	id     string
+	online bool // there was a network before it started; one that comes while it starts is too late for its resolv.conf
+}
+
 // startWorker makes the container anew and starts it.
-func (b *bootkit) startWorker(ctx context.Context) (id string, err error) {
+func (b *bootkit) startWorker(ctx context.Context) (worker, error) {
 	if err := b.docker.Remove(ctx, workerName); err != nil {
-		return "", fmt.Errorf("removing the old worker: %w", err)
+		return worker{}, fmt.Errorf("removing the old worker: %w", err)
 	}
+	online := networkUp(b.network)
 	spec := b.config.spec()
-	id, err = b.makeWorker(ctx, spec)
+	id, err := b.makeWorker(ctx, spec)
 	if err != nil && strings.Contains(err.Error(), "logging driver") {
 		// The syslog driver resolves its server's name, and needs a route to it, before a container starts.
 		b.log.Printf("%v; the worker starts without syslog", err)
 		spec.HostConfig.LogConfig = &engine.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "10m"}}
 		if err := b.docker.Remove(ctx, workerName); err != nil {
-			return "", fmt.Errorf("removing the worker that did not start: %w", err)
+			return worker{}, fmt.Errorf("removing the worker that did not start: %w", err)
 		}
 		id, err = b.makeWorker(ctx, spec)
 	}
-	return id, err
+	return worker{id, online}, err
 }
 
 func (b *bootkit) makeWorker(ctx context.Context, spec engine.Spec) (id string, err error) {
@@ -93,30 +100,31 @@ const (
 
 // follow watches a worker that runs, says how it ends, and starts it again. It returns when docker refuses that, or
 // does not answer.
-func (b *bootkit) follow(ctx context.Context, id string) error {
+func (b *bootkit) follow(ctx context.Context, w worker) error {
 	for wait := firstRestart; ; wait = min(2*wait, lastRestart) {
 		begun := time.Now()
-		code, err := b.awaitEnd(ctx, id)
+		code, err := b.awaitEnd(ctx, w)
 		if err != nil {
 			return err
 		}
 		if time.Since(begun) > steady {
 			wait = firstRestart
 		}
-		b.tellEnd(ctx, id, code, time.Since(begun), wait)
+		b.tellEnd(ctx, w.id, code, time.Since(begun), wait)
 		pause(ctx, wait)
-		if err := b.docker.Start(ctx, id); err != nil {
+		w.online = networkUp(b.network)
+		if err := b.docker.Start(ctx, w.id); err != nil {
 			return fmt.Errorf("starting the worker again: %w", err)
 		}
-		b.log.Printf("worker started again (container %s)", shortID(id))
+		b.log.Printf("worker started again (container %s)", shortID(w.id))
 	}
 }
 
 // awaitEnd returns the exit code of the worker when it ends. A worker that was started before there was a network is
 // restarted once there is: docker has given it a resolv.conf without a server in it.
-func (b *bootkit) awaitEnd(ctx context.Context, id string) (code int, err error) {
-	if networkUp(b.network) {
-		return b.docker.Wait(ctx, id)
+func (b *bootkit) awaitEnd(ctx context.Context, w worker) (code int, err error) {
+	if w.online {
+		return b.docker.Wait(ctx, w.id)
 	}
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
@@ -126,7 +134,7 @@ func (b *bootkit) awaitEnd(ctx context.Context, id string) (code int, err error)
 	}
 	ended := make(chan end, 1)
 	go func() {
-		code, err := b.docker.Wait(waiting, id)
+		code, err := b.docker.Wait(waiting, w.id)
 		ended <- end{code, err}
 	}()
 	for {
@@ -139,10 +147,10 @@ func (b *bootkit) awaitEnd(ctx context.Context, id string) (code int, err error)
 			stop()
 			<-ended
 			b.log.Print("the network is up: restarting the worker, which was started without it")
-			if err := b.docker.Restart(ctx, id, 2); err != nil {
+			if err := b.docker.Restart(ctx, w.id, 2); err != nil {
 				return 0, fmt.Errorf("restarting the worker: %w", err)
 			}
-			return b.docker.Wait(ctx, id)
+			return b.docker.Wait(ctx, w.id)
 		}
 	}
 }

@@ -17,6 +17,9 @@ import (
 	"time"
 )
 
+// Patience is how long tests wait for what is certain to come, on however slow a machine.
+const Patience = 2 * time.Minute
+
 // asApplet makes a test binary run an applet instead of its tests.
 const asApplet = "HOOKGUEST_TEST_APPLET"
 
@@ -91,8 +94,8 @@ func (p *Process) Stop() {
 	p.Signal(syscall.SIGTERM)
 	select {
 	case <-p.ended:
-	case <-time.After(30 * time.Second):
-		p.t.Errorf("%s does not end on SIGTERM", p.cmd)
+	case <-time.After(Patience):
+		p.t.Errorf("%s does not end on SIGTERM in %v", p.cmd, Patience)
 		p.cmd.Process.Kill()
 		<-p.ended
 	}
@@ -156,7 +159,7 @@ func (p *Process) Output() string {
 // Await returns the first line from the one numbered from that contains text, and the number after it.
 func (p *Process) Await(from int, text string) (line string, next int) {
 	p.t.Helper()
-	timeout := time.After(60 * time.Second)
+	timeout := time.After(Patience)
 	for i := from; ; {
 		p.mu.Lock()
 		lines := p.lines
@@ -171,7 +174,7 @@ func (p *Process) Await(from int, text string) (line string, next int) {
 		case <-p.ended:
 			p.t.Fatalf("ended without saying %q:\n%s", text, p.Output())
 		case <-timeout:
-			p.t.Fatalf("no %q in 60 s:\n%s", text, p.Output())
+			p.t.Fatalf("no %q in %v:\n%s", text, Patience, p.Output())
 		}
 	}
 }
