@@ -24,7 +24,7 @@ type Config struct {
 	Interfaces []string      // on which DHCP is answered; none: the only one that has an IPv4 address
 	Address    string        // of this server, as machines reach it; "": each interface's own
 	DHCPMode   string        // "": reservation
-	Unknown    string        // machines without a record; "": deny
+	Unknown    string        // machines without a record; "": auto in the modes pool and auto-proxy, else deny
 	Pool       []string      // FIRST-LAST or a subnet; none: the upper half of each subnet
 	Gateway    string        // for machines whose record has none; "": this host's own, if it is in the subnet
 	DNS        []string      // likewise
@@ -85,7 +85,9 @@ type Template struct {
 // What is said by leaving a setting out.
 const (
 	defaultMode      = "reservation"
-	defaultUnknown   = "deny"
+	deny, auto       = "deny", "auto"
+	pool             = "pool"
+	proxy, autoProxy = "proxy", "auto-proxy"
 	defaultLease     = 24 * time.Hour
 	defaultHTTP      = 80
 	defaultHTTPS     = 443
@@ -99,14 +101,19 @@ const (
 )
 
 var (
-	dhcpModes = []string{defaultMode, "pool", "proxy", "auto-proxy", off}
-	unknowns  = []string{defaultUnknown, "pool", "auto"}
+	dhcpModes = []string{defaultMode, pool, proxy, autoProxy, off}
+	unknowns  = []string{deny, pool, auto}
 )
 
 // withDefaults fills in what does not depend on the host.
 func (c Config) withDefaults() Config {
 	c.DHCPMode = cmp.Or(c.DHCPMode, defaultMode)
-	c.Unknown = cmp.Or(c.Unknown, defaultUnknown)
+	if c.Unknown == "" {
+		c.Unknown = deny
+		if c.DHCPMode == pool || c.DHCPMode == autoProxy {
+			c.Unknown = auto
+		}
+	}
 	c.LeaseTime = cmp.Or(c.LeaseTime, defaultLease)
 	c.HTTPPort = cmp.Or(c.HTTPPort, defaultHTTP)
 	if c.TLSCert != "" {
@@ -147,11 +154,11 @@ func (c *Config) validateTogether() (errs []error) {
 	if c.HTTPSPort != 0 && c.TLSCert == "" {
 		bad("https-port: HTTPS needs tls-cert and tls-key")
 	}
-	if c.DHCPMode == "pool" && c.Unknown == "auto" {
-		bad("unknown: auto gives records to unknown machines; with dhcp-mode pool they get an address anyway, say pool")
-	}
-	if strings.HasSuffix(c.DHCPMode, "proxy") && c.Unknown == "pool" {
+	if c.proxies() && c.Unknown == pool {
 		bad("unknown: a proxy gives no addresses, so there is no pool; dhcp-mode auto-proxy boots unknown machines")
+	}
+	if c.proxies() && len(c.Pool) > 0 {
+		bad("pool: with dhcp-mode %s another server gives the addresses", c.DHCPMode)
 	}
 	if c.Address != "" && len(c.Interfaces) > 1 {
 		bad("address: with several interfaces each has its own; leave address out")
@@ -169,14 +176,22 @@ func (c *Config) validateTogether() (errs []error) {
 	return errs
 }
 
+// proxies tells whether another DHCP server gives the addresses.
+func (c *Config) proxies() bool { return c.DHCPMode == proxy || c.DHCPMode == autoProxy }
+
+// givesPool tells whether some machines get an address of a pool.
+func (c *Config) givesPool() bool {
+	return c.DHCPMode == pool || c.DHCPMode != off && !c.proxies() && c.Unknown != deny
+}
+
 func portOf(address string) int {
 	_, port, _ := net.SplitHostPort(address)
 	n, _ := strconv.Atoi(port)
 	return n
 }
 
-// Resolve makes paths of the file's folder absolute: what a file names is
-// relative to the file.
+// relativeTo makes paths absolute: what a file names is relative to the file.
+// Set tells which settings the file has.
 func (c *Config) relativeTo(dir string, set func(name string) bool) {
 	fix := func(name string, p *string) {
 		if set(name) && *p != "" && !filepath.IsAbs(*p) {

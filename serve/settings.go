@@ -45,7 +45,7 @@ func (c *Config) networkSettings() []*Setting {
 		{Name: "interface", Usage: "answer DHCP on this `INTERFACE` (repeatable; default the only one that has an address)", field: &c.Interfaces, Split: ","},
 		{Name: "address", Usage: "this server's `ADDRESS` as machines reach it (default the interface's first)", field: &c.Address, each: checkAddr},
 		{Name: "dhcp-mode", Usage: "reservation: addresses from hardware data; pool: for everyone; proxy: beside another DHCP server; auto-proxy: that, for unknown machines too; off", field: &c.DHCPMode, Choices: dhcpModes},
-		{Name: "unknown", Usage: "machines without a hardware record: deny leaves them unanswered, pool gives an address, auto boots them too", field: &c.Unknown, Choices: unknowns},
+		{Name: "unknown", Usage: "machines without a hardware record: deny leaves them unanswered, pool gives an address, auto boots them too (default auto in the modes pool and auto-proxy, else deny)", field: &c.Unknown, Choices: unknowns},
 		{Name: "pool", Usage: "addresses to give out, `FIRST-LAST` or a subnet (repeatable; default the upper half of the subnet)", field: &c.Pool, Split: ",", each: checkRange},
 		{Name: "gateway", Usage: "router `ADDRESS` for machines whose record has none", field: &c.Gateway, each: checkAddr},
 		{Name: "dns", Usage: "name server `ADDRESS` for machines whose record has none (repeatable)", field: &c.DNS, Split: ",", each: checkAddr},

@@ -1,0 +1,84 @@
+package serve
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"hooksmith/serve/event"
+	"hooksmith/serve/tftp"
+)
+
+// fanOut gives every event to all sinks, in order.
+func fanOut(sinks ...event.Sink) event.Sink {
+	return func(e event.Event) {
+		for _, sink := range sinks {
+			sink(e)
+		}
+	}
+}
+
+// levels says which events people want to read as they come. What is not here
+// is for debugging: a renewing network would fill the log.
+var levels = map[event.Kind]slog.Level{
+	event.Ack: slog.LevelInfo, event.Nak: slog.LevelWarn, event.Decline: slog.LevelWarn,
+	event.RivalDHCP: slog.LevelWarn, event.Loop: slog.LevelWarn, event.NoBinary: slog.LevelWarn, event.Unknown: slog.LevelInfo,
+	event.TFTPDone: slog.LevelInfo, event.TFTPAbort: slog.LevelWarn,
+	event.HTTPDone: slog.LevelInfo, event.HTTPAbort: slog.LevelWarn,
+	event.Script: slog.LevelInfo, event.WorkerUp: slog.LevelInfo,
+}
+
+// logged writes events to the log, with the MAC address first.
+func logged(log *slog.Logger) event.Sink {
+	return func(e event.Event) {
+		level, ok := levels[e.Kind]
+		if !ok {
+			level = slog.LevelDebug
+		}
+		if !log.Enabled(context.Background(), level) {
+			return
+		}
+		var attrs []slog.Attr
+		add := func(key, value string) {
+			if value != "" {
+				attrs = append(attrs, slog.String(key, value))
+			}
+		}
+		add("mac", e.MAC)
+		add("ip", e.IP)
+		add("peer", e.Peer)
+		add("arch", e.Arch)
+		add("client", e.Client)
+		add("file", e.File)
+		if e.Bytes > 0 {
+			attrs = append(attrs, slog.Int64("bytes", e.Bytes), slog.Duration("took", e.Duration.Round(time.Millisecond)))
+		}
+		if e.Retransmits > 0 {
+			attrs = append(attrs, slog.Int("retransmits", e.Retransmits))
+		}
+		add("detail", e.Detail)
+		log.LogAttrs(context.Background(), level, string(e.Kind), attrs...)
+	}
+}
+
+// tftpKinds translates; Refused becomes an abort of nothing.
+var tftpKinds = map[tftp.Kind]event.Kind{
+	tftp.Refused: event.TFTPAbort, tftp.Started: event.TFTPStart, tftp.Progress: event.TFTPProgress,
+	tftp.Probe: event.TFTPProbe, tftp.Finished: event.TFTPDone, tftp.Aborted: event.TFTPAbort,
+}
+
+// fromTFTP makes the event of a transfer, with the machine that it belongs to.
+func (b *boots) fromTFTP(e tftp.Event, now time.Time) event.Event {
+	mac, found := macInPath(e.File)
+	if !found {
+		mac = b.macOf(e.Client.Addr())
+	}
+	detail := e.Message
+	if e.FromClient && detail != "" {
+		detail = "the client says: " + detail
+	}
+	return event.Event{
+		Time: now, Kind: tftpKinds[e.Kind], MAC: mac, IP: e.Client.Addr().Unmap().String(),
+		File: e.File, Size: max(e.Size, 0), Bytes: e.Bytes, Duration: e.Duration, Retransmits: e.Retransmits, Detail: detail,
+	}
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package serve
+
+import "net/netip"
+
+// neighbour is known on Linux only.
+func neighbour(netip.Addr) string { return "" }
