@@ -61,7 +61,7 @@ func TestSuccessor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone := strings.NewReplacer(p.SHA256, strings.Repeat("0", 64), p.Version, "1.0-1").Replace(string(pin))
+	gone := strings.NewReplacer(p.SHA256, strings.Repeat("ab", 32), p.Version, "1.0-1").Replace(string(pin))
 	files, err := Open(t.Context(), Options{
 		Configs: overlay{fstest.MapFS{pinName: {Data: []byte(gone)}}, configs.FS}, Cache: cache, Mirrors: debian.HostMirrors(os.DirFS("/")),
 	})
