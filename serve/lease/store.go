@@ -2,9 +2,13 @@ package lease
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // Options are settings of a store; the zero value works.
@@ -18,83 +22,199 @@ type Options struct {
 	MaxOffers   int              // held at once, the oldest is dropped for a new one; 0: 65536
 }
 
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{{&o.OfferHold, time.Minute}, {&o.Quarantine, 10 * time.Minute}, {&o.Retain, 90 * 24 * time.Hour}, {&o.LockTimeout, 2 * time.Second}} {
+		if *d.value <= 0 {
+			*d.value = d.fallback
+		}
+	}
+	if o.MaxOffers <= 0 {
+		o.MaxOffers = 65536
+	}
+	return o
+}
+
 // Store is the leases of one file. All methods may be called concurrently.
 type Store struct {
+	opt  Options
+	path string
+	db   *bolt.DB      // the committer's alone
+	wake chan struct{} // holds one token: there may be something in queue
+	done chan struct{} // closed when the committer has ended
+
+	mu      sync.Mutex
+	clock   clock
+	records table
+	offers  offers
+	pending map[uint32]string // what the transaction under way writes: address to MAC
+	queue   []*op
+	closed  bool
+	stats   Stats
+	broken  bool // the file cannot be used any more, not even closed
 }
 
 // Open reads the leases of the file path, or makes it; its folder must exist.
 // No other process may have the file open. An error names the file and what to
 // do. The caller closes the store.
-func Open(path string, opt Options) (*Store, error) { return &Store{}, nil }
-
-// Close waits for the changes that are under way and closes the file.
-func (s *Store) Close() error { return nil }
-
-// Offer chooses an address for a client and keeps it for Options.OfferHold.
-// Nothing is written. In this order: the lease that the client has in the
-// subnet, the one it had, what it was offered before, want if it is free, an
-// address that nobody had, the one whose lease ended first. An invalid want is
-// no wish. The error is an *ExhaustedError when nothing is left.
-func (s *Store) Offer(c Client, sub Subnet, want netip.Addr) (netip.Addr, error) {
-	return netip.Addr{}, nil
+func Open(path string, opt Options) (*Store, error) {
+	return open(path, opt, newClock(opt.Now))
 }
 
-// Forget drops what the client was offered in the prefix: it took another server's
-// offer. A lease that it has is not touched.
-func (s *Store) Forget(mac string, prefix netip.Prefix) {}
+func open(path string, opt Options, c clock) (*Store, error) {
+	opt = opt.withDefaults()
+	now := c.read()
+	db, list, err := openFile(path, now, opt)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		opt: opt, path: path, db: db, clock: c,
+		wake: make(chan struct{}, 1), done: make(chan struct{}),
+		records: newTable(), offers: newOffers(), pending: map[uint32]string{},
+	}
+	for _, r := range list {
+		s.records.put(r)
+		s.refresh(r.ip)
+	}
+	go s.run(committer{offset: now.offset(), pruned: now.elapsed})
+	return s, nil
+}
 
-// Bind leases l.IP to l.MAC for l.Duration from now, and returns the lease when
-// it is on disk: only then may an ACK be sent. It also renews. No offer is needed.
-// What else the client had in l.Prefix is free from then on. A *TakenError says
-// that somebody else has a lease on the address or an offer of it; any other
-// error that nothing could be written: the client should get no answer, and a
-// later Bind may well succeed. When ctx ends first the lease may or may not
-// have been made.
-//
-// A reservation (l.Reserved) passes over offers, over quarantine and over
-// another client's reservation of the same address, as the hardware data have
-// the last word; a lease from a pool it does not take away.
-func (s *Store) Bind(ctx context.Context, l Lease) (Lease, error) { return Lease{}, nil }
+// Close writes what was asked for before it, and closes the file.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	s.poke()
+	<-s.done
+	if again {
+		return nil
+	}
+	if s.broken {
+		return nil // its process's end lets go of the file
+	}
+	if err := guard(s.db.Close); err != nil {
+		return fmt.Errorf("closing the leases %s: %w", s.path, err)
+	}
+	return nil
+}
 
-// Release ends the client's lease or offer of ip, durably. The client gets the same
-// address again if it comes back before the pool runs out of others. The error
-// is ErrNotHeld when the client has no live lease or offer of ip.
-func (s *Store) Release(ctx context.Context, mac string, ip netip.Addr) error { return nil }
+func (s *Store) setBroken() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = true
+}
 
-// Decline puts ip, which the client has or was offered and found in use, into
-// quarantine, durably; the client's next Offer is another address. The error is ErrNotHeld
-// when the client has no live lease or offer of ip.
-func (s *Store) Decline(ctx context.Context, mac string, ip netip.Addr) error { return nil }
+// table is every record, by address and by client.
+type table struct {
+	byIP  map[uint32]*record
+	byMAC map[string][]*record // without declined ones; at most one in each subnet
+	pool  tree                 // every address that is spoken for, with the moment it is free again; reservations never are
+	fixed tree                 // reservations alone, likewise, for pools that have nothing else left
+}
 
-// Quarantine is what a server calls when its own probe found ip in use. It
-// fails with a *TakenError when a client of ours has a live lease of ip. Offers of ip
-// are dropped.
-func (s *Store) Quarantine(ctx context.Context, ip netip.Addr, prefix netip.Prefix) error { return nil }
+func newTable() table {
+	return table{byIP: map[uint32]*record{}, byMAC: map[string][]*record{}}
+}
+
+func (t *table) put(r *record) {
+	t.remove(r.ip)
+	t.byIP[r.ip] = r
+	if r.status != declined {
+		t.byMAC[r.mac] = append(t.byMAC[r.mac], r)
+	}
+}
+
+func (t *table) remove(ip uint32) {
+	r := t.byIP[ip]
+	if r == nil {
+		return
+	}
+	delete(t.byIP, ip)
+	var rest []*record
+	for _, other := range t.byMAC[r.mac] {
+		if other != r {
+			rest = append(rest, other)
+		}
+	}
+	if len(rest) == 0 {
+		delete(t.byMAC, r.mac)
+		return
+	}
+	t.byMAC[r.mac] = rest
+}
+
+// of returns the client's record in the prefix, if any: a live one first.
+func (t *table) of(mac string, prefix netip.Prefix, now time.Duration) *record {
+	var best *record
+	for _, r := range t.byMAC[mac] {
+		if prefix.Contains(address(r.ip)) && (best == nil || r.live(now) && !best.live(now)) {
+			best = r
+		}
+	}
+	return best
+}
 
 // Lookup returns the client's lease in the prefix, live or not: see State.
-func (s *Store) Lookup(mac string, prefix netip.Prefix) (Lease, bool) { return Lease{}, false }
+func (s *Store) Lookup(mac string, prefix netip.Prefix) (Lease, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.read()
+	r := s.records.of(mac, prefix, now.elapsed)
+	if r == nil {
+		return Lease{}, false
+	}
+	return r.lease(now), true
+}
 
 // LookupIP returns who has ip, or had it last: see State.
-func (s *Store) LookupIP(ip netip.Addr) (Lease, bool) { return Lease{}, false }
-
-// All returns every record, in the order of the addresses.
-func (s *Store) All() []Lease { return nil }
-
-// Stats are counts at one moment, and totals since Open.
-type Stats struct {
-	Active, Reserved, Quarantined, Ended int    // records; Reserved are those of Active with Lease.Reserved
-	Offers                               int    // held now
-	Binds, Commits, Failures             uint64 // leases written, transactions that wrote them, transactions that failed
-	LastError                            string // of the last transaction; empty: it succeeded
+func (s *Store) LookupIP(ip netip.Addr) (Lease, bool) {
+	n, ok := number(ip)
+	if !ok {
+		return Lease{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.records.byIP[n]
+	if r == nil {
+		return Lease{}, false
+	}
+	return r.lease(s.clock.read()), true
 }
 
-// Stats counts.
-func (s *Store) Stats() Stats { return Stats{} }
-
-// Usage is how full a pool is.
-type Usage struct {
-	Size, Active, Offered, Quarantined, Free uint64 // excluded addresses count as Free unless they are in use
+// Release ends the client's lease or offer of ip, durably. The client gets the
+// same address again if it comes back before the pool runs out of others. The
+// error is ErrNotHeld when the client has no live lease or offer of ip.
+func (s *Store) Release(ctx context.Context, mac string, ip netip.Addr) error {
+	n, _ := number(ip)
+	_, err := s.change(ctx, &op{mac: mac, plan: func(now moment) ([]change, error) { return s.planRelease(mac, n, now.elapsed) }})
+	return err
 }
 
-// Usage counts the addresses in the ranges of a pool.
-func (s *Store) Usage(sub Subnet) Usage { return Usage{} }
+// Decline puts ip, which the client has or was offered and found in use, into
+// quarantine, durably; the client's next Offer is another address. The error is
+// ErrNotHeld when the client has no live lease or offer of ip.
+func (s *Store) Decline(ctx context.Context, mac string, ip netip.Addr) error {
+	n, _ := number(ip)
+	_, err := s.change(ctx, &op{mac: mac, plan: func(now moment) ([]change, error) { return s.planDecline(mac, n, now.elapsed) }})
+	return err
+}
+
+// Quarantine is what a server calls when its own probe found ip in use. It
+// fails with a *TakenError when a client of ours has a live lease of ip. Offers
+// of ip are dropped.
+func (s *Store) Quarantine(ctx context.Context, ip netip.Addr, prefix netip.Prefix) error {
+	n, err := member(ip, prefix)
+	if err != nil {
+		return err
+	}
+	_, err = s.change(ctx, &op{plan: func(now moment) ([]change, error) { return s.planQuarantine(n, prefix, now) }})
+	return err
+}

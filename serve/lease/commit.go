@@ -1,0 +1,252 @@
+package lease
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// op is one change that somebody waits for.
+type op struct {
+	mac  string // whose records it touches besides the planned addresses
+	bind bool
+	plan func(moment) ([]change, error)
+
+	changes []change
+	result  Lease
+	done    chan error
+}
+
+// change hands o to the committer and waits until it is on disk.
+func (s *Store) change(ctx context.Context, o *op) (Lease, error) {
+	if err := ctx.Err(); err != nil {
+		return Lease{}, err
+	}
+	o.done = make(chan error, 1)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return Lease{}, ErrClosed
+	}
+	s.queue = append(s.queue, o)
+	s.mu.Unlock()
+	s.poke()
+	select {
+	case err := <-o.done:
+		return o.result, err
+	case <-ctx.Done():
+		return Lease{}, ctx.Err()
+	}
+}
+
+func (s *Store) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// committer is the state of the goroutine that owns the file.
+type committer struct {
+	offset time.Duration // of the wall clock, as the times on disk have it
+	pruned time.Duration
+	broken error
+}
+
+const (
+	maxBatch     = 1024
+	pruneBatch   = 4096
+	pruneEvery   = time.Hour
+	clockSetFrom = 2 * time.Second // what counts as setting the clock
+)
+
+// run is the group commit: while one transaction is synced to disk, what comes
+// in queues up for the next.
+func (s *Store) run(c committer) {
+	defer close(s.done)
+	for range s.wake {
+		for s.step(&c) {
+		}
+		if s.finished() {
+			s.restamp(&c)
+			return
+		}
+	}
+}
+
+func (s *Store) finished() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed && len(s.queue) == 0
+}
+
+// step writes one transaction. It returns false when nothing is queued.
+func (s *Store) step(c *committer) bool {
+	// 1. The times on disk must be those of the clock that new ones are of.
+	s.restamp(c)
+	// 2. Plan as much of the queue as goes into one transaction.
+	s.mu.Lock()
+	now := s.clock.read()
+	if len(s.queue) == 0 {
+		s.mu.Unlock()
+		return false
+	}
+	batch := s.takeBatch(now)
+	changes := s.withPruning(c, now.elapsed, batch)
+	s.pin(changes)
+	s.mu.Unlock()
+	// 3. Write it, and let everybody know.
+	err := s.write(c, changes, now)
+	s.finish(batch, changes, now, err)
+	return true
+}
+
+// takeBatch plans what is queued, in order. What touches an address or a client
+// of an earlier one of the batch stays in the queue: its plan must see the
+// other's result.
+func (s *Store) takeBatch(now moment) []*op {
+	var batch, later []*op
+	ips, macs := map[uint32]bool{}, map[string]bool{}
+	queue := s.queue
+	for i, o := range queue {
+		if len(batch) == maxBatch {
+			later = append(later, queue[i:]...)
+			break
+		}
+		if o.mac != "" && macs[o.mac] {
+			later = append(later, o)
+			continue
+		}
+		macs[o.mac] = true
+		changes, err := o.plan(now)
+		switch {
+		case err != nil || len(changes) == 0:
+			o.done <- err
+		case slices.ContainsFunc(changes, func(c change) bool { return ips[c.ip] }):
+			later = append(later, o)
+		default:
+			for _, c := range changes {
+				ips[c.ip] = true
+			}
+			o.changes = changes
+			batch = append(batch, o)
+		}
+	}
+	s.queue = later
+	return batch
+}
+
+// withPruning adds, once in a while, what is to be forgotten.
+func (s *Store) withPruning(c *committer, now time.Duration, batch []*op) []change {
+	var all []change
+	touched := map[uint32]bool{}
+	for _, o := range batch {
+		all = append(all, o.changes...)
+		for _, ch := range o.changes {
+			touched[ch.ip] = true
+		}
+	}
+	if now < plus(c.pruned, pruneEvery) {
+		return all
+	}
+	old := s.planPrune(pruneBatch, now)
+	if len(old) < pruneBatch {
+		c.pruned = now
+	}
+	for _, ch := range old {
+		if !touched[ch.ip] {
+			all = append(all, ch)
+		}
+	}
+	return all
+}
+
+// pin keeps Offer away from the addresses of a transaction.
+func (s *Store) pin(changes []change) {
+	for _, c := range changes {
+		mac := ""
+		if c.rec != nil && c.rec.status == bound {
+			mac = c.rec.mac
+		}
+		s.pending[c.ip] = mac
+		s.refresh(c.ip)
+	}
+}
+
+// finish makes the transaction's changes visible, or drops them, and answers.
+func (s *Store) finish(batch []*op, changes []change, now moment, err error) {
+	s.mu.Lock()
+	clear(s.pending)
+	for _, c := range changes {
+		switch {
+		case err != nil:
+		case c.rec == nil:
+			s.records.remove(c.ip)
+		default:
+			s.records.put(c.rec)
+			s.drop(s.offers.byIP[c.ip])
+			s.drop(s.offers.byHolder[holder{c.rec.mac, c.rec.prefix()}])
+		}
+		s.refresh(c.ip)
+	}
+	if err == nil {
+		for _, o := range batch {
+			o.result = o.changes[0].rec.lease(now)
+			if o.bind {
+				s.stats.Binds++
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, o := range batch {
+		o.done <- err
+	}
+}
+
+// restamp writes the leases that run with new times when somebody set the wall
+// clock: after a restart only wall time is left to go by.
+func (s *Store) restamp(c *committer) {
+	s.mu.Lock()
+	now := s.clock.read()
+	var changes []change
+	set := now.offset() - c.offset
+	if set.Abs() >= clockSetFrom {
+		changes = s.planRestamp(now.elapsed)
+	}
+	s.mu.Unlock()
+	if set.Abs() < clockSetFrom {
+		return
+	}
+	if err := s.write(c, changes, now); err != nil {
+		s.opt.Log.Error("the clock was set, but the running leases could not be written with the new time", "by", set, "error", err)
+		return
+	}
+	c.offset = now.offset()
+	s.opt.Log.Info("the clock was set; the running leases keep their remaining time", "by", set.Round(time.Second), "leases", len(changes))
+}
+
+// write commits one transaction and counts.
+func (s *Store) write(c *committer, changes []change, now moment) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	err := c.broken
+	if err == nil {
+		slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.ip, b.ip) })
+		if err = s.transaction(c, changes, now); err != nil {
+			err = fmt.Errorf("writing leases to %s: %w", s.path, err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats.LastError = ""
+	if err != nil {
+		s.stats.Failures++
+		s.stats.LastError = err.Error()
+		return err
+	}
+	s.stats.Commits++
+	return nil
+}
