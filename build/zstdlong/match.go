@@ -1,0 +1,174 @@
+package zstdlong
+
+// matcher finds repetitions nearby, in two tables of where eight and where
+// five bytes were last seen (zstd's double fast strategy), between those that
+// are known already.
+type matcher struct {
+	long, short []int32
+	recent      [3]int // offsets last used, as the decoder keeps them
+}
+
+const (
+	longLog  = 17
+	shortLog = 16
+	minMatch = 4
+)
+
+func (m *matcher) init() {
+	m.recent = [3]int{1, 4, 8} // RFC 8878, 3.1.1.5
+}
+
+func (m *matcher) slide(shift int) {
+	for _, table := range [][]int32{m.long, m.short} {
+		for i, pos := range table {
+			table[i] = int32(max(int(pos)-shift, 0))
+		}
+	}
+}
+
+// split divides b[from:end] into literals and repetitions. It returns those
+// of known that reach past the end.
+func (m *matcher) split(b []byte, from, end, window int, known []repeat, out *blockWriter) []repeat {
+	if m.long == nil {
+		m.long, m.short = make([]int32, 1<<longLog), make([]int32, 1<<shortLog)
+	}
+	at, anchor := from, from
+	for len(known) > 0 && known[0].pos < end {
+		r := known[0]
+		anchor = m.search(b, at, anchor, r.pos, window, out)
+		length := min(r.length, end-r.pos)
+		if length >= minMatch {
+			m.emit(b, anchor, r.pos, length, r.offset, out)
+			anchor = r.pos + length
+		}
+		at = r.pos + length
+		if length < r.length {
+			known[0] = repeat{end, r.length - length, r.offset}
+			break
+		}
+		known = known[1:]
+	}
+	anchor = m.search(b, at, anchor, end, window, out)
+	out.literals = append(out.literals, b[anchor:end]...)
+	return known
+}
+
+// emit adds a sequence: the literals since anchor, then a repetition.
+func (m *matcher) emit(b []byte, anchor, pos, length, offset int, out *blockWriter) {
+	out.literals = append(out.literals, b[anchor:pos]...)
+	out.add(pos-anchor, length, m.offsetCode(offset, pos-anchor))
+}
+
+// offsetCode is how an offset is written: 1 to 3 for a recent one, else three
+// more than it is (RFC 8878, 3.1.1.5).
+func (m *matcher) offsetCode(offset, literals int) uint32 {
+	r := &m.recent
+	shift := 0 // without literals, the codes mean the next of them
+	if literals == 0 {
+		shift = 1
+	}
+	switch {
+	case offset == r[0] && literals > 0:
+		return 1
+	case offset == r[1]:
+		r[0], r[1] = offset, r[0]
+		return uint32(2 - shift)
+	case offset == r[2]:
+		r[0], r[1], r[2] = offset, r[0], r[1]
+		return uint32(3 - shift)
+	case literals == 0 && offset == r[0]-1:
+		r[0], r[1], r[2] = offset, r[0], r[1]
+		return 3
+	}
+	r[0], r[1], r[2] = offset, r[0], r[1]
+	return uint32(offset + 3)
+}
+
+// search finds repetitions of b[at:end]; a match begins before end and ends
+// there at the latest. It returns where the literals begin that are left.
+func (m *matcher) search(b []byte, at, anchor, end, window int, out *blockWriter) int {
+	const margin = 9 // bytes read from a position on
+	long, short := m.long[:1<<longLog], m.short[:1<<shortLog]
+	if at == 0 {
+		at = 1 // 0 in the tables: nothing was seen
+	}
+	low := max(end-window, 0)
+	for at < end-margin {
+		x := load64(b, at)
+		hl, hs := x*prime8>>(64-longLog), x*prime5>>(64-shortLog)
+		wasLong, wasShort := int(long[hl]), int(short[hs])
+		long[hl], short[hs] = int32(at), int32(at)
+		var pos, was, length int
+		switch rep := m.recent[0]; {
+		case at+1-rep >= low && load32(b, at+1-rep) == uint32(x>>8):
+			pos, was = at+1, at+1-rep
+			length = 4 + matchLength(b, was+4, pos+4, end)
+			m.emit(b, anchor, pos, length, rep, out)
+			at = pos + length
+			anchor = at
+			m.learn(b, pos, at, end)
+			continue
+		case wasLong > low && load64(b, wasLong) == x:
+			pos, was = at, wasLong
+			length = 8 + matchLength(b, was+8, pos+8, end)
+		case wasShort > low && load32(b, wasShort) == uint32(x):
+			pos, was = at, wasShort
+			next := load64(b, at+1)
+			hn := next * prime8 >> (64 - longLog)
+			wasNext := int(long[hn])
+			long[hn] = int32(at + 1)
+			if wasNext > low && load64(b, wasNext) == next {
+				pos, was = at+1, wasNext
+				length = 8 + matchLength(b, was+8, pos+8, end)
+			} else {
+				length = 4 + matchLength(b, was+4, pos+4, end)
+			}
+		default:
+			at += 1 + (at-anchor)>>8
+			continue
+		}
+		for pos > anchor && was > low && b[pos-1] == b[was-1] {
+			pos--
+			was--
+			length++
+		}
+		m.emit(b, anchor, pos, length, pos-was, out)
+		at = pos + length
+		anchor = at
+		m.learn(b, pos, at, end)
+		at, anchor = m.again(b, at, anchor, end, low, out)
+	}
+	return anchor
+}
+
+// learn enters some positions of a match into the tables.
+func (m *matcher) learn(b []byte, pos, at, end int) {
+	if at > end-10 {
+		return
+	}
+	x := load64(b, pos+2)
+	m.long[x*prime8>>(64-longLog)] = int32(pos + 2)
+	m.short[x*prime5>>(64-shortLog)] = int32(pos + 2)
+	x = load64(b, at-2)
+	m.long[x*prime8>>(64-longLog)] = int32(at - 2)
+	x = load64(b, at-1)
+	m.short[x*prime5>>(64-shortLog)] = int32(at - 1)
+}
+
+// again takes matches of the second recent offset that follow one another.
+func (m *matcher) again(b []byte, at, anchor, end, low int, out *blockWriter) (int, int) {
+	for at < end-9 {
+		was := at - m.recent[1]
+		if was < low || load32(b, was) != load32(b, at) {
+			break
+		}
+		x := load64(b, at)
+		m.long[x*prime8>>(64-longLog)] = int32(at)
+		m.short[x*prime5>>(64-shortLog)] = int32(at)
+		length := 4 + matchLength(b, was+4, at+4, end)
+		m.emit(b, anchor, at, length, m.recent[1], out)
+		at += length
+		anchor = at
+	}
+	return at, anchor
+}

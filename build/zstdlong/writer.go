@@ -1,0 +1,190 @@
+package zstdlong
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Options are for NewWriter; the zero value works.
+type Options struct {
+	// Window is how far back repetitions are found, in bytes, at most
+	// MaxWindow; 0 is DefaultWindow. Whoever decompresses needs as much memory.
+	Window int
+	// Size is how many bytes will be written, 0 if that is not known. It saves
+	// memory where it is less than Window. Close refuses another number.
+	Size int64
+}
+
+// Bounds of Options.Window.
+const (
+	DefaultWindow = 64 << 20
+	MaxWindow     = 128 << 20 // the most that the Linux kernel takes
+	minWindow     = 1 << 10   // of the format
+)
+
+const (
+	maxBlock = 128 << 10 // of the format
+	// step is how much is compressed at a time: what a repetition found by
+	// the sparse table cannot be longer than.
+	step = 8 * maxBlock
+)
+
+// Writer compresses what is written to it. It is not safe for concurrent use.
+type Writer struct {
+	w      io.Writer
+	opt    Options
+	window int
+	err    error
+	head   bool // the frame's header is written
+	closed bool
+
+	buf  []byte // history and what is not compressed yet
+	done int    // of buf: compressed so far
+	n    int64  // bytes written to the Writer
+	sum  *xxhash.Digest
+
+	long   sparse
+	match  matcher
+	block  blockWriter
+	output []byte
+}
+
+// Memory is what a Writer of these options takes, in bytes, roughly.
+func Memory(opt Options) int64 {
+	return int64(capacity(opt)) + tablesMemory
+}
+
+const tablesMemory = 8<<sparseLog + 4<<longLog + 4<<shortLog + 4*maxBlock + 12*maxBlock/4
+
+// capacity is how many bytes the Writer holds: the window, and as much again
+// up to 32 MiB, so that the window is not moved for every step.
+func capacity(opt Options) int {
+	window := windowOf(opt)
+	all := window + min(window/2, 32<<20) + step
+	if opt.Size > 0 {
+		all = int(min(int64(all), opt.Size))
+	}
+	return all
+}
+
+func windowOf(opt Options) int {
+	window := opt.Window
+	if window == 0 {
+		window = DefaultWindow
+	}
+	if opt.Size > 0 {
+		window = int(min(int64(window), opt.Size))
+	}
+	return window
+}
+
+// NewWriter returns a Writer of a frame to w. The caller closes it.
+func NewWriter(w io.Writer, opt Options) (*Writer, error) {
+	if opt.Window < 0 || opt.Window > MaxWindow || opt.Size < 0 {
+		return nil, fmt.Errorf("zstd: a window of %d bytes for %d is not between 0 and %d", opt.Window, opt.Size, MaxWindow)
+	}
+	z := &Writer{w: w, opt: opt, window: max(windowOf(opt), minWindow), sum: xxhash.New()}
+	z.match.init()
+	z.block.init()
+	return z, nil
+}
+
+// Write compresses p, or keeps it until there is enough. An error is one of
+// the underlying writer and stays.
+func (z *Writer) Write(p []byte) (n int, err error) {
+	if z.closed {
+		return 0, errors.New("zstd: write after close")
+	}
+	if z.buf == nil {
+		z.buf = make([]byte, 0, capacity(z.opt))
+	}
+	for z.err == nil && len(p) > 0 {
+		if len(z.buf) == cap(z.buf) {
+			if z.opt.Size > 0 && z.n >= z.opt.Size {
+				z.err = fmt.Errorf("zstd: more than the %d bytes that were announced", z.opt.Size)
+				break
+			}
+			z.slide()
+		}
+		k := min(len(p), cap(z.buf)-len(z.buf), step-(len(z.buf)-z.done))
+		z.buf = append(z.buf, p[:k]...)
+		p = p[k:]
+		n += k
+		z.n += int64(k)
+		if len(z.buf)-z.done == step {
+			z.compress(false)
+		}
+	}
+	return n, z.err
+}
+
+// slide drops what is further back than the window.
+func (z *Writer) slide() {
+	shift := z.done - z.window
+	copy(z.buf, z.buf[shift:])
+	z.buf = z.buf[:len(z.buf)-shift]
+	z.done -= shift
+	z.long.slide(shift)
+	z.match.slide(shift)
+}
+
+// Close ends the frame. The underlying writer stays open.
+func (z *Writer) Close() error {
+	if z.closed {
+		return z.err
+	}
+	if z.opt.Size > 0 && z.n != z.opt.Size && z.err == nil {
+		z.err = fmt.Errorf("zstd: %d bytes instead of the %d that were announced", z.n, z.opt.Size)
+	}
+	if z.err == nil {
+		z.compress(true)
+	}
+	z.closed, z.buf, z.long.table = true, nil, nil
+	z.match.long, z.match.short = nil, nil
+	return z.err
+}
+
+// compress writes the blocks of what is not compressed yet.
+func (z *Writer) compress(last bool) {
+	out := z.output[:0]
+	if !z.head {
+		z.head = true
+		out = z.appendHeader(out)
+	}
+	from, end := z.done, len(z.buf)
+	z.sum.Write(z.buf[from:end])
+	found := z.long.find(z.buf, from, end, z.window)
+	for {
+		stop := min(from+maxBlock, end)
+		isLast := last && stop == end
+		z.block.reset()
+		found = z.match.split(z.buf, from, stop, z.window, found, &z.block)
+		out = z.block.append(out, z.buf[from:stop], isLast)
+		if from = stop; from == end {
+			break
+		}
+	}
+	if last {
+		out = binary.LittleEndian.AppendUint32(out, uint32(z.sum.Sum64()))
+	}
+	z.done, z.output = end, out
+	_, z.err = z.w.Write(out)
+}
+
+// appendHeader writes the frame's header (RFC 8878, 3.1.1.1): a window, a
+// checksum, no size and no dictionary.
+func (z *Writer) appendHeader(out []byte) []byte {
+	const magic, hasChecksum = 0xfd2fb528, 1 << 2
+	exponent := max(bits.Len(uint(z.window-1))-1, 10)
+	eighths := (z.window - 1<<exponent + 1<<(exponent-3) - 1) >> (exponent - 3)
+	if eighths == 8 {
+		exponent, eighths = exponent+1, 0
+	}
+	out = binary.LittleEndian.AppendUint32(out, magic)
+	return append(out, hasChecksum, byte((exponent-10)<<3|eighths))
+}
