@@ -1,11 +1,16 @@
 package web
 
 import (
+	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"hooksmith/serve/event"
 	"hooksmith/serve/hardware"
@@ -107,4 +112,82 @@ type FileStatus struct {
 	Size   int64     `json:"size"`
 	Time   time.Time `json:"time"`
 	SHA256 string    `json:"sha256,omitempty"` // "" while it is being computed
+}
+
+// Serve answers on ln until ctx ends, then lets running downloads end for
+// Limits.Grace, closes everything and returns nil. An error is ln's. Serve closes
+// ln.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	return s.serve(ctx, ln, nil)
+}
+
+// ServeTLS is Serve with HTTPS (HTTP/1.1 and 2). The certificate's files, PEM,
+// are read again when they change; a pair that cannot be used is logged and the
+// one before stays. Files that are unusable at first are an error.
+func (s *Server) ServeTLS(ctx context.Context, ln net.Listener, certFile, keyFile string) error {
+	cert, err := loadCertificate(certFile, keyFile, s.init().log)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	return s.serve(ctx, ln, cert)
+}
+
+// serve runs one listener. Cert is nil for HTTP.
+func (s *Server) serve(ctx context.Context, ln net.Listener, cert *certificate) error {
+	st := s.init()
+	st.enter()
+	defer st.leave()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	srv := st.server(ctx, s.Handler())
+	var g errgroup.Group
+	g.Go(func() error {
+		defer cancel()
+		gate := st.admission.listen(ln)
+		defer gate.Close()
+		var err error
+		if cert == nil {
+			err = srv.Serve(gate)
+		} else {
+			srv.TLSConfig = cert.config()
+			err = srv.ServeTLS(gate, "", "")
+		}
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		grace, done := context.WithTimeout(context.WithoutCancel(ctx), st.limits.Grace)
+		defer done()
+		if srv.Shutdown(grace) != nil {
+			return srv.Close() // downloads that do not end
+		}
+		return nil
+	})
+	g.Go(func() error {
+		st.keep(ctx, cert)
+		return nil
+	})
+	return g.Wait()
+}
+
+// server is one http.Server: without a timeout for whole requests, as a
+// download may take long; sender has one for each piece.
+func (st *state) server(ctx context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: st.limits.HeaderTimeout,
+		IdleTimeout:       st.limits.IdleTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(st.log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnState:         st.admission.state,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 32,
+			SendPingTimeout:      st.limits.Stall,
+			WriteByteTimeout:     st.limits.Stall,
+		},
+	}
 }

@@ -1,0 +1,246 @@
+package web
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	settle     = 2 * time.Second // without a change, before new files are taken up
+	maxFolders = 16
+	maxHeld    = 128 // files of a folder; one with more is served as it stands
+)
+
+// snapshot is the files of a folder at one moment, held open: whatever
+// happens to their names, they can be had as long as somebody refers to it.
+type snapshot struct {
+	files  map[string]*held
+	since  time.Time
+	claims claims
+	refs   int // of the folder, of pins, of running downloads; guarded by artifacts.mu
+}
+
+// held is one file of a snapshot.
+type held struct {
+	file   *os.File
+	id     identity
+	digest *digest
+}
+
+func (s *snapshot) has(h *held) bool {
+	for _, mine := range s.files {
+		if mine.id.same(h.id) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *snapshot) release() {
+	if s.refs--; s.refs > 0 {
+		return
+	}
+	for _, h := range s.files {
+		_ = h.file.Close()
+	}
+}
+
+// folder is one folder of artifacts.
+type folder struct {
+	dir     string
+	current *snapshot
+	dirID   identity // when it was last found equal to current
+	used    time.Time
+
+	// next is what the folder has now, seen first at nextSince, while it is not
+	// clear whether that is all of it.
+	next      map[string]identity
+	nextSince time.Time
+}
+
+func (f *folder) drop() {
+	if f.current != nil {
+		f.current.release()
+		f.current = nil
+	}
+}
+
+// folder brings what is known of a folder up to date. Base is the file that
+// is asked for, "" for none.
+func (a *artifacts) folder(dir, base string) (*folder, error) {
+	info, err := a.root.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = fs.ErrNotExist
+	}
+	f := a.folders[dir]
+	if err != nil {
+		if f != nil && errors.Is(err, fs.ErrNotExist) {
+			f.drop()
+			delete(a.folders, dir)
+		}
+		return nil, err
+	}
+	if f == nil {
+		f = &folder{dir: dir}
+		a.makeRoom()
+		a.folders[dir] = f
+	}
+	f.used = a.now()
+	id := identityOf(info)
+	if f.current != nil && f.next == nil && f.dirID == id && base != "" && f.stillHas(a.root, base) {
+		return f, nil
+	}
+	return f, a.update(f, id)
+}
+
+// makeRoom forgets the folder that was not asked for longest.
+func (a *artifacts) makeRoom() {
+	if len(a.folders) < maxFolders {
+		return
+	}
+	oldest := slices.MinFunc(slices.Collect(maps.Values(a.folders)), func(x, y *folder) int { return x.used.Compare(y.used) })
+	oldest.drop()
+	delete(a.folders, oldest.dir)
+}
+
+// stillHas looks at one file: a link in the folder may lead somewhere else
+// without any change in the folder.
+func (f *folder) stillHas(root *os.Root, base string) bool {
+	h := f.current.files[base]
+	if h == nil {
+		return true
+	}
+	info, err := root.Stat(path.Join(f.dir, base))
+	return err == nil && identityOf(info).same(h.id)
+}
+
+// update reads the folder and takes up what is new in it, if it is settled.
+func (a *artifacts) update(f *folder, dirID identity) error {
+	files, newest, err := a.scan(f.dir)
+	if err != nil {
+		return err
+	}
+	if f.current != nil {
+		if same(f.current, files) {
+			f.next, f.dirID = nil, dirID
+			return nil
+		}
+		newest = max(newest, dirID.mtime, dirID.ctime)
+		if !a.settled(f, files, time.Unix(0, newest)) {
+			return nil
+		}
+	}
+	a.take(f, files)
+	f.next, f.dirID = nil, dirID
+	return nil
+}
+
+// scan lists the regular files of a folder and when the last was touched.
+func (a *artifacts) scan(dir string) (files map[string]identity, newest int64, err error) {
+	d, err := a.root.Open(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(4 * maxHeld)
+	if err != nil && err != io.EOF {
+		return nil, 0, err
+	}
+	files = map[string]identity{}
+	for _, name := range names {
+		info, err := a.root.Stat(path.Join(dir, name))
+		if strings.HasPrefix(name, ".") || err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		id := identityOf(info)
+		files[name] = id
+		newest = max(newest, id.mtime, id.ctime)
+	}
+	if len(files) > maxHeld || len(names) == 4*maxHeld {
+		return map[string]identity{}, newest, nil
+	}
+	return files, newest, nil
+}
+
+func same(s *snapshot, files map[string]identity) bool {
+	if len(s.files) != len(files) {
+		return false
+	}
+	for name, id := range files {
+		if h := s.files[name]; h == nil || !h.id.same(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// settled reports whether new files are all there: a build writes hook.json
+// last, so a new one that fits its files says so. Else nothing may have
+// changed for a while, by the files' times or by what was seen.
+func (a *artifacts) settled(f *folder, files map[string]identity, newest time.Time) bool {
+	if id, ok := files[manifestName]; ok {
+		if h := f.current.files[manifestName]; h == nil || !h.id.same(id) {
+			if readClaims(a.root, f.dir).fit(files) {
+				return true
+			}
+		}
+	}
+	now := a.now()
+	if now.Sub(newest) >= settle {
+		return true
+	}
+	if f.next == nil || !maps.EqualFunc(f.next, files, identity.same) {
+		f.next, f.nextSince = files, now
+		return false
+	}
+	return now.Sub(f.nextSince) >= settle
+}
+
+// take makes the folder's files the current ones.
+func (a *artifacts) take(f *folder, files map[string]identity) {
+	s := &snapshot{files: map[string]*held{}, since: a.now(), refs: 1, claims: readClaims(a.root, f.dir)}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		full := path.Join(f.dir, name)
+		file, info, err := openRegular(a.root, full)
+		if err != nil {
+			a.log.Error("an artifact cannot be read: its readers get an error", "file", full, "error", err)
+			continue
+		}
+		h := &held{file: file, id: identityOf(info)}
+		want := s.claims.of(name)
+		report := func(d *digest) { a.verify(full, want, d) }
+		h.digest = a.digests.of(job{id: h.id, want: want, open: opener(a.root, full), report: report}, later)
+		s.files[name] = h
+	}
+	first := f.current == nil
+	f.drop()
+	f.current = s
+	if len(s.files) > 0 {
+		a.log.Info(pick(first, "artifacts", "artifacts changed: machines that boot from now on get the new files"),
+			"folder", path.Join(a.path, f.dir), "files", len(s.files), "build", short(s.claims.build))
+	}
+}
+
+func pick(first bool, yes, no string) string {
+	if first {
+		return yes
+	}
+	return no
+}
+
+func short(id string) string { return id[:min(len(id), 12)] }
+
+// verify compares a file with what is claimed of it. It is served
+// nevertheless: somebody may have put in a file of his own.
+func (a *artifacts) verify(name, want string, d *digest) {
+	if p := problem(name, want, d); p != "" {
+		a.log.Error("artifact: "+p, "folder", a.path)
+	}
+}
