@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 
+	"hooksmith/serve/dhcp"
 	"hooksmith/serve/hardware"
 	"hooksmith/serve/ipxe"
 	"hooksmith/serve/lease"
@@ -26,6 +27,7 @@ type boots struct {
 	hardware  *hardware.Store
 	leases    *lease.Store // nil: no addresses are given here
 	rule      *ipxe.Rule
+	dhcp      *dhcp.Server // nil: no DHCP here
 
 	mu      sync.Mutex
 	scripts map[netip.Addr]*ipxe.Scripts // by the address that a client reached
@@ -147,8 +149,13 @@ func (b *boots) check(machines []hardware.Machine) error {
 	return nil
 }
 
-// recheck is called with every change of the hardware data. Machines whose
-// script cannot be made are told so on their screen; the others boot.
+// changed returns what is called with every change of the hardware data.
+func (b *boots) changed(log *slog.Logger) func(hardware.Change) {
+	return func(change hardware.Change) { b.recheck(log, change) }
+}
+
+// recheck makes every script again. Machines whose script cannot be made are
+// told so on their screen; the others boot.
 func (b *boots) recheck(log *slog.Logger, change hardware.Change) {
 	err := b.check(change.New.All())
 	b.mu.Lock()
@@ -172,9 +179,9 @@ func (b *boots) problem() error {
 // as this host's own neighbour, where another server gave the address.
 func (b *boots) macOf(ip netip.Addr) string {
 	ip = ip.Unmap()
-	if b.leases != nil {
-		if l, ok := b.leases.LookupIP(ip); ok && l.State == lease.Active {
-			return l.MAC
+	if b.dhcp != nil {
+		if mac, ok := b.dhcp.MACOf(ip); ok {
+			return mac
 		}
 	}
 	if m, ok := b.hardware.LookupIP(ip); ok {

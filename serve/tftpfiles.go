@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"net/netip"
 	"path"
+	"regexp"
 	"strings"
 
+	"hooksmith/serve/dhcp"
 	"hooksmith/serve/hardware"
 	"hooksmith/serve/ipxe"
 	"hooksmith/serve/tftp"
@@ -23,6 +25,9 @@ type tftpFiles struct {
 	artifacts tftp.FileSystem   // nil: none
 	boots     *boots
 }
+
+// traceSuffix is the trace context that Tinkerbell's DHCP appends to names.
+var traceSuffix = regexp.MustCompile(`-00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 // memoryFile is a file that is a text or a binary in memory.
 type memoryFile struct{ *bytes.Reader }
@@ -52,7 +57,10 @@ func (t *tftpFiles) Open(ctx context.Context, r tftp.Request) (tftp.File, error)
 	if mac == "" {
 		mac = t.boots.macOf(r.Client.Addr())
 	}
-	base := path.Base(r.Name)
+	base := traceSuffix.ReplaceAllString(path.Base(r.Name), "")
+	if base == dhcp.LoopFile {
+		return memoryFile{bytes.NewReader([]byte(dhcp.LoopScript(mac)))}, nil
+	}
 	if text, err := t.script(base, r.Local); text != "" || err != nil {
 		return memoryFile{bytes.NewReader([]byte(text))}, err
 	}

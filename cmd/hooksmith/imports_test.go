@@ -31,6 +31,17 @@ var below = map[string][]string{
 	"kernel":          {"self"},
 	"embed":           {"self"},
 	"serve":           {"self"},
+	"serve/event":     {},
+	"serve/hardware":  {},
+	"serve/tftp":      {},
+	"serve/ipxe":      {"serve/hardware"},
+	"serve/lease":     {"serve/event", "serve/hardware"},
+	"serve/ra":        {"serve/event", "serve/hardware"},
+	"serve/syslog":    {"serve/event", "serve/hardware"},
+	"serve/timeline":  {"serve/event", "serve/hardware"},
+	"serve/dhcp":      {"serve/event", "serve/hardware", "serve/lease", "serve/ipxe"},
+	"serve/web":       {"serve/event", "serve/hardware", "serve/ipxe"},
+	"serve/admin":     {"serve/event", "serve/hardware", "serve/ipxe", "serve/timeline", "serve/lease"},
 	"guest":           {"self"},
 	"configs":         {},
 	"scripts":         {"*"}, // what CI calls is not part of the program
@@ -163,7 +174,8 @@ func TestMayImport(t *testing.T) {
 		{"build", "build/rootfs", true}, {"build", "kernel", true}, {"build", "serve", false}, {"build", "cmd/hooksmith", false},
 		{"build/initramfs", "build/rootfs", true}, {"build/rootfs", "build/initramfs", false}, {"build/debian", "build/fetch", false},
 		{"kernel", "build/debian", false}, {"kernel", "kernel/modules", true}, {"publish", "build", true}, {"publish", "build/rootfs", false},
-		{"serve", "build", false}, {"guest", "guest/network", true}, {"guest/network", "build/rootfs", false}, {"build/new", "build/rootfs", true},
+		{"serve", "build", false}, {"serve", "serve/dhcp", true}, {"serve/dhcp", "serve/lease", true}, {"serve/dhcp", "serve/timeline", false},
+		{"serve/lease", "serve/ipxe", false}, {"serve/web", "serve/web/internal/x", false}, {"guest", "guest/network", true}, {"guest/network", "build/rootfs", false}, {"build/new", "build/rootfs", true},
 	} {
 		if got := mayImport(ruleOf(tt.from), tt.to); got != tt.want {
 			t.Errorf("%s -> %s: %v", tt.from, tt.to, got)

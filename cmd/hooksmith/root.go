@@ -26,6 +26,9 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
   # boot it in QEMU
   hooksmith qemu
 
+  # boot machines with it
+  sudo hooksmith serve --interface eth0 --artifacts out/hook --hardware hardware.csv
+
   # what else can be built
   hooksmith list`,
 		// No Args: cobra's own check finds unknown commands before it parses flags.
@@ -51,6 +54,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
 		newUpdate(a),
 		newCache(a),
 		newQemu(a),
+		newServe(a),
 		newVersion(a),
 		newCompletion(a),
 	)

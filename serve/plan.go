@@ -1,0 +1,230 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"hooksmith/serve/dhcp"
+	"hooksmith/serve/hardware"
+	"hooksmith/serve/ipxe"
+)
+
+// Options are what a server needs beside its Config.
+type Options struct {
+	// Binaries has the boot binaries; it is not called if Config.IPXEDir names
+	// a folder. What it returns is used as long as the server is.
+	Binaries func(ctx context.Context) (fs.FS, error)
+	Version  string           // of the program, shown on the page
+	Log      *slog.Logger     // nil: silent
+	Now      func() time.Time // nil: time.Now
+
+	// Anywhere lets a Plan be made where the interfaces are not: for previews
+	// on another host. Such a Plan cannot be opened.
+	Anywhere bool
+}
+
+// Plan is a configuration that has been held against the host, the hardware
+// data, the binaries and the templates: all that can be said before a socket
+// is bound.
+type Plan struct {
+	Config   Config // in force: defaults and what was found out filled in
+	Binaries *ipxe.Binaries
+	Machines int
+
+	boots *boots
+	opt   Options
+}
+
+// anywhere stands for a server whose address is not known.
+var anywhere = link{name: "(any)", address: netip.MustParseAddr("192.0.2.1"), subnet: netip.MustParsePrefix("192.0.2.0/24")}
+
+// NewPlan checks a configuration against everything it names. The error says
+// all that is wrong with one of them, and the first of them.
+func NewPlan(ctx context.Context, c Config, opt Options) (*Plan, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	p := &Plan{Config: c.withDefaults(), boots: &boots{}, opt: opt}
+	if err := p.Config.Validate(); err != nil {
+		return nil, err
+	}
+	// 1. Where: interfaces, addresses, what they imply.
+	if err := p.network(); err != nil {
+		return nil, err
+	}
+	// 2. Who: the hardware data.
+	var err error
+	p.boots.hardware, err = hardware.Open(p.Config.Hardware, hardware.Options{Log: opt.Log, Now: opt.Now})
+	if err != nil {
+		return nil, fmt.Errorf("hardware data: %w", err)
+	}
+	p.Machines = p.boots.hardware.Index().Len()
+	// 3. What they load: binaries, then kernel and initramfs.
+	if err := p.binaries(ctx); err != nil {
+		return nil, err
+	}
+	if err := checkArtifacts(p.Config.Artifacts); err != nil {
+		return nil, err
+	}
+	// 4. What they run: every machine's script is made once.
+	if p.boots.templates, err = readTemplates(p.Config.Templates); err != nil {
+		return nil, err
+	}
+	p.boots.config = p.Config
+	return p, p.boots.check(p.boots.hardware.All())
+}
+
+// Preview is what a machine would get, and why.
+func (p *Plan) Preview(mac string) (ipxe.Preview, error) { return p.boots.preview(mac) }
+
+// network finds the interfaces and fills in what they imply.
+func (p *Plan) network() (err error) {
+	c := &p.Config
+	if p.boots.links, err = findLinks(c); err != nil {
+		if !p.opt.Anywhere {
+			return err
+		}
+		there := anywhere
+		if c.Address != "" {
+			there.address = netip.MustParseAddr(c.Address) // Validate has parsed it
+		}
+		p.boots.links = []link{there}
+		return nil
+	}
+	c.Interfaces = nil
+	for _, l := range p.boots.links {
+		c.Interfaces = append(c.Interfaces, l.name)
+	}
+	if len(p.boots.links) == 1 {
+		c.Address = p.boots.links[0].address.String()
+	}
+	if c.proxies() || c.DHCPMode == off {
+		return nil
+	}
+	if c.Gateway == "" {
+		c.Gateway = hostRouter(p.boots.links)
+	}
+	if len(c.DNS) == 0 {
+		c.DNS = hostNameServers()
+	}
+	if c.givesPool() && len(c.Pool) == 0 {
+		for _, l := range p.boots.links {
+			if first, last, ok := upperHalf(l.subnet); ok {
+				c.Pool = append(c.Pool, first.String()+"-"+last.String())
+			}
+		}
+		if len(c.Pool) == 0 {
+			return errors.New("pool: the subnets of the interfaces are too small to divide; name the addresses with --pool")
+		}
+	}
+	return nil
+}
+
+func (p *Plan) binaries(ctx context.Context) (err error) {
+	var fsys fs.FS
+	if p.Config.IPXEDir != "" {
+		if _, err := os.Stat(p.Config.IPXEDir); err != nil {
+			return fmt.Errorf("ipxe-dir: %w", err)
+		}
+		fsys = os.DirFS(p.Config.IPXEDir)
+	} else if fsys, err = p.opt.Binaries(ctx); err != nil {
+		return err
+	}
+	if p.Binaries, err = ipxe.OpenBinaries(fsys); err != nil {
+		return err
+	}
+	overrides, err := p.Config.overrides()
+	if err != nil {
+		return err
+	}
+	p.boots.rule, err = ipxe.NewRule(p.Binaries, ipxe.RuleOptions{Overrides: overrides, UserClasses: p.Config.UserClasses})
+	return err
+}
+
+// NoArtifactsError says that there is nothing to boot in the folder.
+type NoArtifactsError struct{ Err error }
+
+func (e *NoArtifactsError) Error() string { return fmt.Sprintf("artifacts: %v", e.Err) }
+func (e *NoArtifactsError) Unwrap() error { return e.Err }
+
+// checkArtifacts looks for a folder. Empty is allowed: it may be filled later.
+func checkArtifacts(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	st, err := os.Stat(dir)
+	if err == nil && !st.IsDir() {
+		err = fmt.Errorf("%s is no folder", dir)
+	}
+	if err != nil {
+		return &NoArtifactsError{err}
+	}
+	return nil
+}
+
+// subnets is what DHCP gives out: on each interface's network and, for relays,
+// in the pools that are subnets of their own.
+func (p *Plan) subnets() (all []dhcp.Subnet, err error) {
+	c := &p.Config
+	for _, l := range p.boots.links {
+		all = append(all, p.subnet(l.subnet))
+	}
+	for _, s := range c.Pool {
+		r, err := parseRange(s)
+		if err != nil {
+			return nil, fmt.Errorf("pool: %w", err)
+		}
+		i := containing(all, r)
+		if i < 0 {
+			prefix, err := netip.ParsePrefix(s)
+			if err != nil {
+				return nil, fmt.Errorf("pool: %s is in no subnet of the interfaces; for a network behind a relay give the whole subnet, as in 10.1.0.0/24", s)
+			}
+			all = append(all, p.subnet(prefix.Masked()))
+			i = len(all) - 1
+		}
+		all[i].Pools = append(all[i].Pools, dhcp.Range{First: r[0], Last: r[1]})
+	}
+	return all, nil
+}
+
+func containing(all []dhcp.Subnet, r [2]netip.Addr) int {
+	for i, s := range all {
+		if s.Prefix.Contains(r[0]) && s.Prefix.Contains(r[1]) {
+			return i
+		}
+	}
+	return -1
+}
+
+// subnet is a network with the settings that apply to it: a router outside of
+// it could not be reached.
+func (p *Plan) subnet(prefix netip.Prefix) dhcp.Subnet {
+	c := &p.Config
+	s := dhcp.Subnet{Prefix: prefix, NameServers: addrs(c.DNS), TimeServers: addrs(c.NTP), Domain: c.Domain}
+	for _, router := range addrs([]string{c.Gateway}) {
+		if prefix.Contains(router) {
+			s.Router = router
+		}
+	}
+	return s
+}
+
+// addrs parses what Validate has seen.
+func addrs(texts []string) (all []netip.Addr) {
+	for _, t := range texts {
+		if a, err := netip.ParseAddr(t); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}

@@ -1,0 +1,104 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// kept are the rights that the server needs: ports below 1024, and packets to
+// machines that have no address yet.
+var kept = []uintptr{unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_RAW}
+
+// RunAs replaces this process by program, run as another user with no rights
+// but to bind ports below 1024 and to send raw packets. The state folder and
+// what is in it become the user's. It returns only with an error.
+func RunAs(name, state, program string, argv, env []string) error {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("user: %w", err)
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err == nil && uid == 0 {
+		return fmt.Errorf("user: %s is root", name)
+	}
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err := errors.Join(err, err2); err != nil {
+		return fmt.Errorf("user: %w", err)
+	}
+	if err := giveTo(state, uid, gid); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	// Only this thread changes; execve makes it the whole process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := become(uid, gid); err != nil {
+		return fmt.Errorf("becoming %s: %w", name, err)
+	}
+	if err := unix.Exec(program, argv, env); err != nil {
+		return fmt.Errorf("running %s as %s: %w", program, name, err)
+	}
+	return nil
+}
+
+// giveTo makes a folder and the files in it a user's. Links are not followed.
+func giveTo(dir string, uid, gid int) error {
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		return err
+	}
+	for _, name := range append(names, dir) {
+		if err := os.Lchown(name, uid, gid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// become changes the calling thread: user, groups, and as ambient capabilities,
+// which survive execve, those that are kept.
+func become(uid, gid int) error {
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("keeping capabilities: %w", err)
+	}
+	// The raw calls: those of package syscall change all threads.
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+		return fmt.Errorf("leaving all groups: %w", errno)
+	}
+	g, u := uintptr(gid), uintptr(uid)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, g, g, g); errno != 0 {
+		return fmt.Errorf("changing the group: %w", errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, u, u, u); errno != 0 {
+		return fmt.Errorf("changing the user: %w", errno)
+	}
+	return keepRights()
+}
+
+func keepRights() error {
+	var bits uint32
+	for _, c := range kept {
+		bits |= 1 << c
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: bits, Permitted: bits, Inheritable: bits}}
+	if _, _, errno := unix.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0); errno != 0 {
+		return fmt.Errorf("dropping capabilities: %w", errno)
+	}
+	for _, c := range kept {
+		if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c, 0, 0); err != nil {
+			return fmt.Errorf("keeping capability %d: %w", c, err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbidding new privileges: %w", err)
+	}
+	return nil
+}
