@@ -71,7 +71,9 @@ type Timeline struct {
 	logBytes int64
 	evicted  uint64
 	unplaced uint64
-	changed  chan struct{} // closed and replaced at a change
+	floor    uint64 // seq at Open
+	orphans  []event.Event
+	changed  chan struct{} // closed at a change; nil: nobody waits
 	pending  pending
 	disk     Disk
 }
