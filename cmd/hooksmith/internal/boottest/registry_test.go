@@ -1,16 +1,11 @@
 package boottest
 
 import (
-	"archive/tar"
-	"bytes"
 	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -19,7 +14,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"hooksmith/cmd/hooksmith/internal/qemu"
 )
@@ -43,7 +37,7 @@ func serveWorker(t *testing.T, arch qemu.Arch, env ...string) (host, image strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := workerImage(arch, buildWorker(t, arch), env)
+	img, err := workerImage(t, arch, env)
 	if err == nil {
 		err = remote.Write(ref, img)
 	}
@@ -54,51 +48,15 @@ func serveWorker(t *testing.T, arch qemu.Arch, env ...string) (host, image strin
 	return host, host + "/test/worker:v1"
 }
 
-// buildWorker compiles the worker as one static file.
-func buildWorker(t *testing.T, arch qemu.Arch) []byte {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "worker")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./testdata/worker")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+string(arch))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building the worker: %v: %s", err, out)
-	}
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 // workerImage is an image of one layer with one file, its entrypoint.
-func workerImage(arch qemu.Arch, program []byte, env []string) (v1.Image, error) {
-	var tarred bytes.Buffer
-	w := tar.NewWriter(&tarred)
-	if err := w.WriteHeader(&tar.Header{Name: "testworker", Mode: 0o755, Size: int64(len(program))}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(program); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tarred.Bytes())), nil })
+func workerImage(t *testing.T, arch qemu.Arch, env []string) (v1.Image, error) {
+	program := buildStatic(t, arch, "./testdata/worker")
+	img, err := mutate.AppendLayers(empty.Image, tarred(t, entry{Name: "testworker", Mode: 0o755, content: program}))
 	if err != nil {
 		return nil, err
 	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		return nil, err
-	}
-	file, err := img.ConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", string(arch)
-	file.Config = v1.Config{Entrypoint: []string{"/testworker"}, Env: append([]string{"PATH=/"}, env...)}
-	return mutate.ConfigFile(img, file)
+	config := v1.Config{Entrypoint: []string{"/testworker"}, Env: append([]string{"PATH=/"}, env...)}
+	return mutate.ConfigFile(img, platformConfig(t, img, arch, config))
 }
 
 // The image is one that a client can pull.
