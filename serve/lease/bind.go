@@ -155,13 +155,12 @@ func (s *Store) planPrune(limit int, now time.Duration) (changes []change) {
 	return changes
 }
 
-// planRestamp writes what still runs once more, with the times of a clock that
-// was set meanwhile.
-func (s *Store) planRestamp(now time.Duration) (changes []change) {
+// planRestamp writes every record once more, with the times of a clock that was
+// set meanwhile: those that ended too, which would run again if it was set back.
+func (s *Store) planRestamp() []change {
+	changes := make([]change, 0, len(s.records.byIP))
 	for ip, r := range s.records.byIP {
-		if r.live(now) {
-			changes = append(changes, change{ip, r})
-		}
+		changes = append(changes, change{ip, r})
 	}
 	return changes
 }

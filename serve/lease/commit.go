@@ -205,7 +205,7 @@ func (s *Store) finish(batch []*op, changes []change, now moment, err error) {
 	}
 }
 
-// restamp writes the leases that run with new times when somebody set the wall
+// restamp writes the leases with new times when somebody set the wall
 // clock: after a restart only wall time is left to go by.
 func (s *Store) restamp(c *committer) {
 	s.mu.Lock()
@@ -213,18 +213,18 @@ func (s *Store) restamp(c *committer) {
 	var changes []change
 	set := now.offset() - c.offset
 	if set.Abs() >= clockSetFrom {
-		changes = s.planRestamp(now.elapsed)
+		changes = s.planRestamp()
 	}
 	s.mu.Unlock()
 	if set.Abs() < clockSetFrom {
 		return
 	}
 	if err := s.write(c, changes, now); err != nil {
-		s.opt.Log.Error("the clock was set, but the running leases could not be written with the new time", "by", set, "error", err)
+		s.opt.Log.Error("the clock was set, but the leases could not be written with the new time", "by", set, "error", err)
 		return
 	}
 	c.offset = now.offset()
-	s.opt.Log.Info("the clock was set; the running leases keep their remaining time", "by", set.Round(time.Second), "leases", len(changes))
+	s.opt.Log.Info("the clock was set; leases keep their remaining time", "by", set.Round(time.Second), "leases", len(changes))
 }
 
 // write commits one transaction and counts.
