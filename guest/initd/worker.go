@@ -138,6 +138,7 @@ func (j *job) boot(ctx context.Context, resumed bool) {
 	if !resumed {
 		onboot, scripts = j.bundles("onboot"), scriptsIn("/etc/init.d")
 	}
+	j.mountVolumes(resumed)
 	if len(onboot)+len(scripts) > 0 {
 		j.settle(ctx)
 		j.runScripts(ctx, scripts)
@@ -160,7 +161,21 @@ func (j *job) boot(ctx context.Context, resumed bool) {
 	j.log.Printf("boot complete: %d onboot containers, %d services", len(onboot), len(services))
 }
 
-// bundles lists the folders of containers of a kind.
+// mountVolumes makes volumes appear where containers bind them. One that fails is told; its containers then tell too.
+func (j *job) mountVolumes(resumed bool) {
+	if resumed {
+		return
+	}
+	for _, dir := range j.bundles("volumes") {
+		steps := oci.PlanVolume(dir)
+		j.devices.need(oci.FileSystems(steps))
+		if err := oci.Apply(steps); err != nil {
+			j.log.Printf("volume %s: %v", filepath.Base(dir), err)
+		}
+	}
+}
+
+// bundles lists the folders of containers of a kind, or those of volumes.
 func (j *job) bundles(kind string) []string {
 	dir := filepath.Join(containers, kind)
 	names, err := oci.List(dir)

@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -80,6 +81,45 @@ func TestApply(t *testing.T) {
 }
 
 // testBundle makes a container that runs script in busybox, as LinuxKit lays it out.
+func TestPlanVolume(t *testing.T) {
+	if !namespaced(t) {
+		return
+	}
+	dir := t.TempDir()
+	if err := Apply([]Step{{Source: "tmpfs", Target: dir, Type: "tmpfs"}}); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	for _, v := range []struct {
+		name  string
+		write error
+	}{{"writable", nil}, {"readonly", unix.EROFS}} {
+		at := filepath.Join(dir, v.name)
+		if err := errors.Join(os.MkdirAll(at+"/lower", 0o755), os.WriteFile(at+"/lower/f", []byte(v.name), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if v.write == nil {
+			if err := os.Mkdir(at+"/tmp", 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		steps := PlanVolume(at)
+		if err := Apply(steps); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(at + "/merged/f"); err != nil || string(got) != v.name {
+			t.Errorf("%s: %q, %v", v.name, got, err)
+		}
+		if err := os.WriteFile(at+"/merged/f", nil, 0o644); !errors.Is(err, v.write) {
+			t.Errorf("%s: writing: %v, want %v", v.name, err, v.write)
+		}
+		if got, err := os.ReadFile(at + "/lower/f"); err != nil || string(got) != v.name {
+			t.Errorf("%s: the image's file is now %q, %v", v.name, got, err)
+		}
+		Undo(steps)
+	}
+}
+
 func testBundle(t *testing.T, script string, runtime string) Bundle {
 	t.Helper()
 	busybox, err := exec.LookPath("busybox")
