@@ -1,0 +1,14 @@
+// Package embed puts container images into HookOS: a list of wanted images
+// goes in, Docker's own store comes out, as layers of a root file system.
+//
+// What is wanted comes from an EKS Anywhere bundle (bundle.go), from
+// upstream's images.txt (imagesfile.go) or from references (want.go). The
+// caller finds the images; NewStore (store.go) then lays them out as dockerd's
+// overlay2 graph driver has them in /var/lib/docker: layers, image IDs and
+// digests are kept, so that dockerd finds them when it starts and has nothing
+// to load. No daemon is asked, nothing is unpacked to disk, and nobody has to
+// be root: each layer is a tar that is made of the image layer's tar while it
+// is read (translate.go), and the same image gives the same bytes.
+//
+// Open store.go first, then layer.go and translate.go.
+package embed

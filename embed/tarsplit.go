@@ -1,0 +1,169 @@
+package embed
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"hash/crc64"
+	"io"
+	"path"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// recorder reads a layer's tar and takes down what dockerd needs to make the
+// same bytes again of the files on disk (vbatts/tar-split, tar/storage): all
+// that is not content, and for each content its name, size and checksum. It
+// also hashes everything.
+//
+// tar.Reader reads no further than it has to, so that what passes while it
+// looks for the next header is headers and padding.
+type recorder struct {
+	r       io.Reader
+	sum     hash.Hash
+	raw     bytes.Buffer // since the last entry
+	content hash.Hash64  // not nil while a file's content passes
+
+	out   bytes.Buffer
+	gz    *gzip.Writer
+	json  *json.Encoder
+	count int
+	seen  map[string]bool
+	err   error
+}
+
+var crcTable = crc64.MakeTable(crc64.ISO)
+
+// Bounds of what is kept in memory of a layer.
+const (
+	maxSplit   = 256 << 20 // tar-split.json.gz; 0.4 MB for 200 MB is usual
+	maxSegment = 1 << 20
+)
+
+func newRecorder(r io.Reader) *recorder {
+	rec := &recorder{r: r, sum: sha256.New(), seen: map[string]bool{}}
+	rec.gz = gzip.NewWriter(&rec.out)
+	rec.json = json.NewEncoder(rec.gz)
+	return rec
+}
+
+// splitEntry is storage.Entry of vbatts/tar-split.
+type splitEntry struct {
+	Type     int    `json:"type"`
+	Name     string `json:"name,omitempty"`
+	NameRaw  []byte `json:"name_raw,omitempty"`
+	Size     int64  `json:"size,omitempty"`
+	Payload  []byte `json:"payload"`
+	Position int    `json:"position"`
+}
+
+const (
+	splitFile    = 1
+	splitSegment = 2
+)
+
+func (rec *recorder) Read(p []byte) (int, error) {
+	if rec.err != nil {
+		return 0, rec.err
+	}
+	n, err := rec.r.Read(p)
+	rec.sum.Write(p[:n])
+	if rec.content != nil {
+		rec.content.Write(p[:n])
+		return n, err
+	}
+	rec.raw.Write(p[:n])
+	if rec.raw.Len() >= maxSegment { // padding without end, or a sparse file
+		rec.flush()
+	}
+	return n, err
+}
+
+// flush writes the bytes that are no content.
+func (rec *recorder) flush() {
+	if rec.raw.Len() > 0 {
+		rec.add(splitEntry{Type: splitSegment, Payload: rec.raw.Bytes()})
+		rec.raw.Reset()
+	}
+}
+
+func (rec *recorder) add(e splitEntry) {
+	e.Position = rec.count
+	rec.count++
+	if err := rec.json.Encode(e); err != nil && rec.err == nil {
+		rec.err = err
+	}
+	if rec.out.Len() > maxSplit && rec.err == nil {
+		rec.err = fmt.Errorf("its headers take more than %d bytes", maxSplit)
+	}
+}
+
+// entry takes down a header that was read, whose content copies takes. The
+// content of a sparse file is not what the tar has, so the tar's bytes are
+// kept; so is what belongs to a name that comes twice, of which docker's
+// reader knows only one.
+func (rec *recorder) entry(hdr *tar.Header, copies func() error) error {
+	rec.flush()
+	name := path.Clean(hdr.Name)
+	size := contentSize(hdr)
+	if isSparse(hdr) || rec.seen[name] || hdr.Typeflag == tar.TypeXGlobalHeader {
+		return copies()
+	}
+	rec.seen[name] = true
+	e := splitEntry{Type: splitFile, Size: size}
+	if utf8.ValidString(hdr.Name) {
+		e.Name = hdr.Name
+	} else {
+		e.NameRaw = []byte(hdr.Name)
+	}
+	if size > 0 {
+		rec.content = crc64.New(crcTable)
+	}
+	err := copies()
+	if rec.content != nil {
+		e.Payload = rec.content.Sum(nil)
+		rec.content = nil
+	}
+	rec.add(e)
+	return err
+}
+
+// contentSize is how many bytes follow a header.
+func contentSize(hdr *tar.Header) int64 {
+	switch hdr.Typeflag {
+	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo, tar.TypeXGlobalHeader:
+		return 0
+	}
+	return hdr.Size
+}
+
+func isSparse(hdr *tar.Header) bool {
+	if hdr.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range hdr.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// finish reads what follows the tar's end, and returns tar-split.json.gz and
+// the SHA-256 of all.
+func (rec *recorder) finish() (split, sum []byte, err error) {
+	rec.flush()
+	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{rec}, make([]byte, copyBuffer)); err != nil {
+		return nil, nil, err
+	}
+	rec.flush()
+	if err := rec.gz.Close(); err != nil {
+		return nil, nil, err
+	}
+	return rec.out.Bytes(), rec.sum.Sum(nil), rec.err
+}

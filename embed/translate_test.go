@@ -1,0 +1,205 @@
+package embed
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/hex"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/vbatts/tar-split/tar/asm"
+	"github.com/vbatts/tar-split/tar/storage"
+)
+
+// TestTranslate: what overlayfs gets to see of a layer. The lower layer is
+// the same in all cases.
+func TestTranslate(t *testing.T) {
+	lower := layerOf(
+		folder("./", mode(0o711)),
+		folder("tmp/", mode(0o1777)), regular("tmp/old", "old"),
+		folder("etc/", owner(3, 4), xattr("user.x", "y")), regular("etc/passwd", "root", mode(0o600), owner(5, 6)),
+		regular("etc/caps", "caps", xattr("security.capability", "\x01\x00")),
+		symlink("etc/link", "passwd"), folder("usr/"), folder("usr/lib/"), symlink("lib", "usr/lib"),
+	)
+	for _, tt := range []struct {
+		name    string
+		entries []entrySpec
+		want    []string // of the upper layer's diff
+		err     string
+	}{
+		{name: "plain", entries: []entrySpec{
+			folder("./", mode(0o700)), folder("a/", owner(1, 2)), regular("a/suid", "x", mode(0o4755), owner(7, 8)), symlink("a/s", "/etc"),
+			spec(tar.Header{Typeflag: tar.TypeFifo, Name: "a/fifo", Mode: 0o600}, "", nil),
+			spec(tar.Header{Typeflag: tar.TypeChar, Name: "a/null", Mode: 0o666, Devmajor: 1, Devminor: 3}, "", nil),
+		}, want: []string{
+			"5  0700 0:0", "5 a/ 0755 1:2", `0 a/suid 4755 7:8 "x"`, "2 a/s 0777 0:0 -> /etc", "6 a/fifo 0600 0:0", "3 a/null 0666 0:0",
+		}},
+		{name: "capability", entries: []entrySpec{regular("ping", "x", xattr("security.capability", "\x01\x02\x00"))},
+			want: []string{`0 ping 0644 0:0 "x" security.capability="\x01\x02\x00"`}},
+		{name: "deleted", entries: []entrySpec{folder("tmp/", mode(0o1777)), whiteout("tmp/.wh.old")},
+			want: []string{"5 tmp/ 1777 0:0", "3 tmp/old 0000 0:0"}},
+		{name: "deleted in an implied directory", entries: []entrySpec{whiteout("tmp/.wh.old")},
+			want: []string{"3 tmp/old 0000 0:0", "5 tmp/ 1777 0:0"}},
+		{name: "implied directories look like those below", entries: []entrySpec{regular("etc/new/x", "1")},
+			want: []string{`0 etc/new/x 0644 0:0 "1"`, `5 etc/ 0755 3:4 user.x="y"`, "5 etc/new/ 0755 0:0"}},
+		{name: "opaque", entries: []entrySpec{folder("etc/", mode(0o750)), whiteout("etc/.wh..wh..opq"), regular("etc/x", "1")},
+			want: []string{"5 etc/ 0750 0:0", `0 etc/x 0644 0:0 "1"`, `5 etc/ 0750 0:0 trusted.overlay.opaque="y"`}},
+		{name: "opaque root", entries: []entrySpec{whiteout(".wh..wh..opq"), folder("etc/")},
+			want: []string{"5 etc/ 0755 0:0", "3 lib 0000 0:0", "3 tmp 0000 0:0", "3 usr 0000 0:0", `5 etc/ 0755 0:0 trusted.overlay.opaque="y"`}},
+		{name: "hidden and there again", entries: []entrySpec{folder("etc/"), regular("etc/passwd", "2"), whiteout("etc/.wh.passwd")},
+			want: []string{"5 etc/ 0755 0:0", `0 etc/passwd 0644 0:0 "2"`}},
+		{name: "directory hidden and there again", entries: []entrySpec{whiteout(".wh.etc"), folder("etc/"), regular("etc/x", "1")},
+			want: []string{"5 etc/ 0755 0:0", `0 etc/x 0644 0:0 "1"`, `5 etc/ 0755 0:0 trusted.overlay.opaque="y"`}},
+		{name: "directory replaced by a file", entries: []entrySpec{folder("d/"), regular("d/x", "1"), whiteout("d/.wh.y"), regular("d", "file")},
+			want: []string{"5 d/ 0755 0:0", `0 d/x 0644 0:0 "1"`, `0 d 0644 0:0 "file"`}},
+		{name: "hard links", entries: []entrySpec{folder("a/"), regular("a/f", "1"), hardlink("g", "/a/f"), hardlink("a/h", "./g")},
+			want: []string{"5 a/ 0755 0:0", `0 a/f 0644 0:0 "1"`, "1 g 0000 0:0 -> a/f", "1 a/h 0000 0:0 -> g"}},
+		{name: "hard link to a lower layer", entries: []entrySpec{folder("etc/"), hardlink("copy", "etc/caps")},
+			want: []string{"5 etc/ 0755 0:0", `0 etc/caps 0644 0:0 "caps" security.capability="\x01\x00"`, "1 copy 0000 0:0 -> etc/caps"}},
+		{name: "hard link to a lower symbolic link", entries: []entrySpec{folder("etc/"), hardlink("copy", "etc/link")},
+			want: []string{"5 etc/ 0755 0:0", "2 etc/link 0777 0:0 -> passwd", "1 copy 0000 0:0 -> etc/link"}},
+		{name: "hard link to what the layer deletes", entries: []entrySpec{folder("etc/"), hardlink("copy", "etc/passwd"), whiteout("etc/.wh.passwd")},
+			want: []string{"5 etc/ 0755 0:0", `0 etc/passwd 0600 5:6 "root"`, "1 copy 0000 0:0 -> etc/passwd", "3 etc/passwd 0000 0:0"}},
+		{name: "symbolic links of the layer are followed", entries: []entrySpec{symlink("x", "/y/z"), regular("x/f", "1")},
+			want: []string{"2 x 0777 0:0 -> /y/z", `0 y/z/f 0644 0:0 "1"`, "5 y/ 0755 0:0", "5 y/z/ 0755 0:0"}},
+		{name: "AUFS", entries: []entrySpec{whiteout(".wh..wh.plnk/1.2"), whiteout(".wh..wh.aufs")}},
+		{name: "leaving", entries: []entrySpec{regular("a/../../x", "")}, err: "leaves the root"},
+		{name: "link leaving", entries: []entrySpec{hardlink("x", "../etc/shadow")}, err: "leaves the root"},
+		{name: "link to nothing", entries: []entrySpec{hardlink("x", "etc/none")}, err: "there is no such file"},
+		{name: "link to a directory", entries: []entrySpec{hardlink("x", "etc")}, err: "no such file"},
+		{name: "loop", entries: []entrySpec{symlink("x", "x"), regular("x/f", "")}, err: "more than 40 symbolic links"},
+		{name: "below a file", entries: []entrySpec{regular("f", ""), regular("f/g", "")}, err: `below "f"`},
+		{name: "overlayfs's own", entries: []entrySpec{folder("d/", xattr("trusted.overlay.redirect", "/"))}, err: "overlayfs's own"},
+		{name: "unknown type", entries: []entrySpec{spec(tar.Header{Typeflag: 'Z', Name: "x"}, "", nil)}, err: "type 'Z'"},
+		{name: "whiteout of nothing", entries: []entrySpec{whiteout(".wh.")}, err: "hides no name"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := storeOf(t, lower, layerOf(tt.entries...))
+			if tt.err != "" {
+				_, err := s.Layers[1].WriteTo(io.Discard)
+				if err == nil || !strings.Contains(err.Error(), tt.err) || !strings.Contains(err.Error(), "sha256:") {
+					t.Fatalf("error %v, want one about %q that names the layer", err, tt.err)
+				}
+				return
+			}
+			if got := content(t, s.Layers[1]); !slices.Equal(got, tt.want) {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestTarSplit: dockerd makes the layer's very bytes again of tar-split.json.gz
+// and the files on disk, and the file is the one that docker itself writes.
+func TestTarSplit(t *testing.T) {
+	plain := tarOf(folder("a/"), regular("a/f", strings.Repeat("content ", 1000)), hardlink("g", "a/f"), whiteout("a/.wh.x"),
+		regular("e", ""), regular(strings.Repeat("long/", 60)+"name", "x", xattr("security.capability", "\x01\x00")), regular("caf\xe9", "latin"))
+	twice := tarOf(folder("a/"), regular("a/f", "1"), folder("a/"))
+	for name, data := range map[string][]byte{
+		"plain": plain, "padded": append(slices.Clone(plain), make([]byte, 9000)...), "unfinished": plain[:len(plain)-1024],
+		"a directory twice": twice,
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := map[string][]byte{}
+			rec := newRecorder(bytes.NewReader(data))
+			for tr := tar.NewReader(rec); ; {
+				hdr, err := tr.Next()
+				if err == io.EOF {
+					break
+				}
+				if err == nil {
+					err = rec.entry(hdr, func() error {
+						var err error
+						files[hdr.Name], err = io.ReadAll(tr)
+						return err
+					})
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			split, sum, err := rec.finish()
+			if err != nil || digestOf(data) != "sha256:"+hex.EncodeToString(sum) {
+				t.Fatalf("sum %x, error %v", sum, err)
+			}
+			if got := assemble(t, split, files); !bytes.Equal(got, data) {
+				t.Errorf("put together again: %d bytes, want %d", len(got), len(data))
+			}
+			if name == "a directory twice" {
+				return // docker refuses to load it
+			}
+			if got, want := gunzip(t, split), dockers(t, data); !bytes.Equal(got, want) {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func gunzip(t *testing.T, b []byte) []byte {
+	t.Helper()
+	return must(io.ReadAll(must(gzip.NewReader(bytes.NewReader(b)))))
+}
+
+type inMemory map[string][]byte
+
+func (m inMemory) Get(name string) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(m[name])), nil
+}
+
+// assemble does what docker save does.
+func assemble(t *testing.T, split []byte, files map[string][]byte) []byte {
+	t.Helper()
+	rc := asm.NewOutputTarStream(inMemory(files), storage.NewJSONUnpacker(bytes.NewReader(gunzip(t, split))))
+	defer rc.Close()
+	b, err := io.ReadAll(rc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// dockers is what docker takes down of a tar.
+func dockers(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	r, err := asm.NewInputTarStream(bytes.NewReader(data), storage.NewJSONPacker(&b), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestBadLayers: what is wrong with a layer is told, with its diff ID.
+func TestBadLayers(t *testing.T) {
+	good := tarOf(regular("f", strings.Repeat("x", 5000)))
+	for name, tt := range map[string]struct {
+		data []byte
+		want string
+	}{
+		"truncated":    {good[:3000], "unexpected EOF"},
+		"no tar":       {bytes.Repeat([]byte("<html>"), 200), "damaged"},
+		"other bytes":  {append(slices.Clone(good), 0), "wrong content"},
+		"negative uid": {tarOf(regular("f", "", owner(-1, 0))), "does not fit"},
+	} {
+		l := static.NewLayer(good, types.DockerUncompressedLayer)
+		if name == "negative uid" {
+			l = static.NewLayer(tt.data, types.DockerUncompressedLayer)
+		}
+		s := storeOf(t, l)
+		s.Layers[0].image = static.NewLayer(tt.data, types.DockerUncompressedLayer)
+		rc := must(s.Layers[0].Uncompressed())
+		_, err := io.Copy(io.Discard, rc)
+		rc.Close()
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), s.Layers[0].diffID.String()) {
+			t.Errorf("%s: error %v, want %q", name, err, tt.want)
+		}
+	}
+}
