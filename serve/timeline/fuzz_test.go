@@ -65,7 +65,7 @@ func FuzzEvents(f *testing.F) {
 			}
 		}
 		if after := picture(t, tl); after != before {
-			t.Errorf("after a restart\n%s\nbefore\n%s", after, before)
+			t.Errorf("after a restart\n%s\nbefore\n%s", firstDifference(after, before), firstDifference(before, after))
 		}
 	})
 }
@@ -124,4 +124,14 @@ func invariants(t *testing.T, tl *Timeline, now time.Time) {
 		}
 	}
 	tl.Status()
+}
+
+// firstDifference is a from where it differs from b.
+func firstDifference(a, b string) string {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return a[max(0, i-200):min(len(a), i+200)]
+		}
+	}
+	return a[min(len(a), len(b)):]
 }

@@ -158,6 +158,7 @@ func (t *Timeline) readLine(m *machine, l Line) {
 	if b == nil {
 		b = t.begin(m, l.Time)
 	}
+	t.pending.boot(m, b)
 	e := event.Event{Time: l.Time, Kind: event.Syslog, MAC: m.mac, IP: l.IP, Detail: clean(l.Text, maxDetail)}
 	kind := kindOfLine(l)
 	booted := b.Stage.rank() >= StageScript.rank() || len(b.Steps) == 0

@@ -140,7 +140,8 @@ func (t *Timeline) machine(mac string, at time.Time) *machine {
 		if len(t.machines) >= t.opt.Limits.Machines {
 			t.evict()
 		}
-		m = &machine{mac: mac, first: at, last: at, fresh: true}
+		t.seq++
+		m = &machine{mac: mac, first: at, last: at, fresh: true, version: t.seq}
 		t.machines[mac] = m
 	}
 	return m
@@ -230,7 +231,7 @@ func (t *Timeline) begin(m *machine, at time.Time) *Boot {
 		t.pending.boot(m, old)
 	}
 	t.nextBoot++
-	b := &Boot{ID: t.nextBoot, Start: at, Last: at}
+	b := &Boot{ID: t.nextBoot, Start: at, Last: at, Steps: []Step{}}
 	m.boots = append(m.boots, b)
 	m.count++
 	if over := len(m.boots) - t.opt.Limits.Boots; over > 0 {
