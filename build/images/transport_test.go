@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,9 @@ func TestLogin(t *testing.T) {
 				t.Fatal(err)
 			}
 			contents(t, img)
+			if tags, err := s.Tags(t.Context(), tr.ref("hook/app")); err != nil || !slices.Equal(tags, []string{"v1"}) {
+				t.Errorf("tags %q, %v", tags, err)
+			}
 		})
 	}
 }
