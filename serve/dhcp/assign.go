@@ -105,6 +105,12 @@ func (x *exchange) grant(ctx context.Context, want netip.Addr) answer {
 		if !x.pool(s).Allows(want) {
 			return x.nak(want, want.String()+" is not an address of the pool")
 		}
+		// What was offered, also if that was before a restart: the store prefers what the client has.
+		if ip, err := x.Leases.Offer(x.leaseClient(), x.pool(s), want); err != nil {
+			return x.nak(want, err.Error())
+		} else if ip != want {
+			return x.nak(want, "the machine's address is "+ip.String()+", not "+want.String())
+		}
 		a = assignment{ip: want, bits: s.Prefix.Bits(), subnet: s}
 	case a.ip.IsValid():
 		return x.nak(want, "the hardware record gives "+a.ip.String()+", not "+want.String())

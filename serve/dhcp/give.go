@@ -139,6 +139,9 @@ func (x *exchange) heard() {
 		return
 	}
 	e := event.Event{Kind: kind, IP: text(x.requested)}
+	if x.serverID.IsValid() && !x.ours(x.serverID) {
+		e.Peer = x.serverID.String()
+	}
 	if x.ciaddr.IsValid() {
 		e.IP = x.ciaddr.String()
 	}

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -53,7 +54,7 @@ type query struct {
 	arrival
 	kind    dhcpv4.MessageType
 	mac     string // as Machine.MAC; "" for what is no Ethernet
-	id      string // of the lease: the MAC address, or what comes next to it
+	id      string // of the lease: the MAC address, or as many octets as no MAC address has
 	client  ipxe.Client
 	booting bool // the firmware or an iPXE asks, not an operating system
 
@@ -146,9 +147,13 @@ func (q *query) identify() error {
 		}
 		q.mac, q.id = mac, mac
 	case len(hw) > 0 && !slices.Equal(hw, make([]byte, len(hw))):
-		q.id = fmt.Sprintf("%d-%x", q.HWType, []byte(hw))
+		id := make([]byte, 18)
+		id[1] = byte(q.HWType)
+		copy(id[2:], hw)
+		q.id = net.HardwareAddr(id).String()
 	case len(q.Options[optClientID]) > 1:
-		q.id = fmt.Sprintf("id-%x", q.Options[optClientID])
+		sum := sha256.Sum256(q.Options[optClientID])
+		q.id = "ff:" + net.HardwareAddr(sum[:18]).String()
 	default:
 		return errors.New("neither a hardware address nor a client identifier")
 	}

@@ -186,7 +186,7 @@ func (x *exchange) bootOnly() answer {
 	case x.kind != dhcpv4.MessageTypeRequest:
 		return answer{}
 	case x.serverID.IsValid() && !x.ours(x.serverID), !x.serverID.IsValid() && !x.unicast():
-		return answer{} // for the server that gives the addresses
+		return answer{events: x.events} // for the server that gives the addresses
 	}
 	return x.giveBoot(kind)
 }
