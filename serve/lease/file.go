@@ -30,7 +30,7 @@ func openFile(path string, now moment, opt Options) (*bolt.DB, []*record, error)
 		// Opened for writing, bbolt changes a file that has no list of free pages,
 		// and walks it on a goroutine whose panics nobody can catch. Ours have
 		// the list; so a look first whether it is ours.
-		if statErr == nil && info.Size() > 0 {
+		if statErr == nil && info.Mode().IsRegular() && info.Size() > 0 {
 			if err := identify(path, opt); err != nil {
 				return err
 			}

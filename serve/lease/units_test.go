@@ -1,10 +1,13 @@
 package lease
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -104,6 +107,16 @@ func TestValidMAC(t *testing.T) {
 		if validMAC(mac) != want {
 			t.Errorf("%q: %v", mac, !want)
 		}
+	}
+}
+
+// TestNewerRecord: a file of a later hooksmith is not half understood.
+func TestNewerRecord(t *testing.T) {
+	b := (&record{mac: macA}).encode(moment{})
+	b[0] = recordVersion + 1
+	b = binary.BigEndian.AppendUint32(b[:len(b)-4], crc32.ChecksumIEEE(b[:len(b)-4]))
+	if _, err := decode(make([]byte, 4), b, moment{}); err == nil || !strings.Contains(err.Error(), "newer version") {
+		t.Error(err)
 	}
 }
 
