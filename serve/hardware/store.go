@@ -20,7 +20,8 @@ import (
 
 // Store holds the machines of one or more files and follows the files while
 // Run runs. Lookups take no lock. A file that breaks keeps what it said
-// before, and Status and the log say so.
+// before, and Status and the log say so, though not of the moment that an
+// editor needs to save a file.
 type Store struct {
 	paths []string
 	opt   Options
@@ -79,7 +80,23 @@ type fileState struct {
 	FileStatus
 	sum  [sha256.Size]byte // of what was looked at last, good or not
 	data Data
+
+	// doubted is when what is there now was found broken, if it is not told
+	// yet; else zero.
+	doubted time.Time
 }
+
+// patience is how a file that was found broken is dealt with.
+type patience int
+
+const (
+	tellAtOnce patience = iota
+	lookAgain           // it is told when it is still broken after doubtTime
+)
+
+// doubtTime is what an editor may take to save a file: to empty it and write
+// it, or to move it away and make another.
+func (o *Options) doubtTime() time.Duration { return 5 * o.Debounce }
 
 // Open reads the files. A path may also name a folder: then all .csv, .yaml,
 // .yml and .json files in it are meant, and it may be empty. An error names
@@ -138,11 +155,25 @@ func (s *Store) Subscribe(f func(Change)) (cancel func()) {
 
 // Reload reads the files now. The error is everything that is wrong with
 // them; what could be read is in use nevertheless. Subscribers must not call it.
-func (s *Store) Reload() error {
+func (s *Store) Reload() error { return s.reload(tellAtOnce) }
+
+// look is Reload for one who looks by chance while a file is being saved. It
+// returns whether to look again after doubtTime.
+func (s *Store) look() (again bool) {
+	_ = s.reload(lookAgain) // the store has logged what is to be said
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.files {
+		again = again || !f.doubted.IsZero()
+	}
+	return again
+}
+
+func (s *Store) reload(p patience) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	s.mu.Lock()
-	change, errs := s.load()
+	change, errs := s.load(p)
 	subscribers := make([]func(Change), 0, len(s.subscribers))
 	for _, id := range slices.Sorted(maps.Keys(s.subscribers)) {
 		subscribers = append(subscribers, s.subscribers[id])
@@ -158,11 +189,11 @@ func (s *Store) Reload() error {
 
 // load reads what changed and puts a new index in place if that holds
 // together. The caller has the lock.
-func (s *Store) load() (*Change, []error) {
+func (s *Store) load(p patience) (*Change, []error) {
 	paths, errs := s.expand()
 	changed := s.forget(paths)
 	for _, path := range paths {
-		again, err := s.read(path)
+		again, err := s.read(path, p)
 		changed = changed || again
 		if err != nil {
 			errs = append(errs, err)
@@ -223,7 +254,7 @@ func (s *Store) forget(paths []string) (changed bool) {
 
 // read brings one file up to date. A file that is as it was is not parsed
 // again, whether it was good or not.
-func (s *Store) read(path string) (changed bool, err error) {
+func (s *Store) read(path string, p patience) (changed bool, err error) {
 	f := s.files[path]
 	if f == nil {
 		f = &fileState{FileStatus: FileStatus{Path: path}}
@@ -232,6 +263,7 @@ func (s *Store) read(path string) (changed bool, err error) {
 	content, err := readFile(path)
 	sum := sha256.Sum256(content)
 	if err == nil && sum == f.sum {
+		f.doubted = time.Time{}
 		if f.Error != "" {
 			return false, errors.New(f.Error)
 		}
@@ -239,11 +271,14 @@ func (s *Store) read(path string) (changed bool, err error) {
 	}
 	var data Data
 	if err == nil {
-		f.sum = sum
 		data, err = Parse(path, content)
 	} else {
-		f.sum = [sha256.Size]byte{}
+		sum = [sha256.Size]byte{}
 	}
+	if err != nil && p == lookAgain && s.doubt(f, err) {
+		return false, err
+	}
+	f.sum, f.doubted = sum, time.Time{}
 	if err != nil {
 		return s.keep(f, err), err
 	}
@@ -253,6 +288,19 @@ func (s *Store) read(path string) (changed bool, err error) {
 		s.opt.Log.Warn("hardware file", "note", note)
 	}
 	return true, nil
+}
+
+// doubt reports whether a file that was found broken may only be in the middle
+// of being saved.
+func (s *Store) doubt(f *fileState, err error) bool {
+	if f.Error == err.Error() {
+		return false // told already
+	}
+	now := s.opt.Now()
+	if f.doubted.IsZero() {
+		f.doubted = now
+	}
+	return now.Sub(f.doubted) < s.opt.doubtTime()
 }
 
 // keep records that the present content of a file is of no use.

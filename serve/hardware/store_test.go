@@ -65,9 +65,9 @@ func newLab(t *testing.T, dir string, paths ...string) *lab {
 
 func (l *lab) write(name, content string) {
 	l.t.Helper()
-	if err := os.WriteFile(filepath.Join(l.dir, name), []byte(content), 0o644); err != nil {
-		l.t.Fatal(err)
-	}
+	path := filepath.Join(l.dir, name)
+	l.must(os.WriteFile(path+".part", []byte(content), 0o644))
+	l.must(os.Rename(path+".part", path)) // whole for those who look at any time
 }
 
 // wait waits until the one machine has a host name.
@@ -81,7 +81,7 @@ func (l *lab) wait(hostname string) {
 
 func (l *lab) until(what string, f func() bool) {
 	l.t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for !f() {
 		select {
 		case <-l.changes:
@@ -102,7 +102,7 @@ func (l *lab) must(err error) {
 // TestReload changes files in every way that people and programs do.
 func TestReload(t *testing.T) {
 	ways := map[string]func(l *lab, path, content string){
-		"write in place": func(l *lab, path, content string) { l.write("hw.csv", content) },
+		"write in place": func(l *lab, path, content string) { l.must(os.WriteFile(path, []byte(content), 0o644)) },
 		"mv over it": func(l *lab, path, content string) {
 			l.write("new", content)
 			l.must(os.Rename(filepath.Join(l.dir, "new"), path))
@@ -198,8 +198,63 @@ func TestBroken(t *testing.T) {
 	l.wait("one")
 	l.must(os.Remove(filepath.Join(dir, "b.yaml")))
 	l.wait("two")
-	if s := l.store.Status(); !s.Healthy() || s.Machines != 1 {
-		t.Errorf("status %+v", s)
+	l.until("health", func() bool { s := l.store.Status(); return s.Healthy() && s.Machines == 1 })
+}
+
+// TestSaving looks at files at the worst moments while they are saved.
+func TestSaving(t *testing.T) {
+	l := &lab{t: t, dir: t.TempDir(), log: &lockedBuffer{}}
+	path := filepath.Join(l.dir, "hw.csv")
+	l.write("hw.csv", row("zero"))
+	now := time.Unix(1e9, 0)
+	var err error
+	l.store, err = Open([]string{path}, Options{Now: func() time.Time { return now }, Log: slog.New(slog.NewTextHandler(l.log, nil))})
+	l.must(err)
+	wait := l.store.opt.doubtTime()
+	healthy := func(hostname string) {
+		t.Helper()
+		m, ok := l.store.Lookup("02:00:00:00:00:01")
+		if said := l.log.String(); !ok || m.Hostname != hostname || !l.store.Status().Healthy() || strings.Contains(said, "ERROR") {
+			t.Errorf("machine %+v, want %s; status %+v\n%s", m, hostname, l.store.Status(), said)
+		}
+	}
+	look := func(again bool) {
+		t.Helper()
+		if got := l.store.look(); got != again {
+			t.Errorf("look again: %v, want %v", got, again)
+		}
+	}
+
+	l.must(os.Truncate(path, 0)) // an editor that saves in place
+	look(true)
+	now = now.Add(wait / 2)
+	look(true)
+	healthy("zero")
+	l.write("hw.csv", row("one"))
+	look(false)
+	healthy("one")
+	l.must(os.Rename(path, path+"~")) // one that moves the file away first
+	look(true)
+	now = now.Add(wait / 2) // not long after the first doubt, which is over
+	look(true)
+	healthy("one")
+	l.must(os.Rename(path+"~", path)) // and takes it back
+	look(false)
+	healthy("one")
+
+	l.write("hw.csv", row("NOT A NAME")) // one that was saved with a mistake
+	look(true)
+	healthy("one")
+	for range 3 {
+		now = now.Add(wait)
+		look(false)
+	}
+	if n := strings.Count(l.log.String(), "hardware file is broken"); n != 1 || l.store.Status().Healthy() {
+		t.Errorf("said %d times; status %+v", n, l.store.Status())
+	}
+	l.write("hw.csv", "") // asked for by hand
+	if err := l.store.Reload(); err == nil || !strings.Contains(l.store.Status().Files[0].Error, "empty") {
+		t.Errorf("%v; status %+v", err, l.store.Status())
 	}
 }
 

@@ -44,13 +44,10 @@ func (w *watcher) run(ctx context.Context) {
 	if w.notify != nil {
 		events, failures = w.notify.Events, w.notify.Errors
 	}
-	w.refresh()
-	w.reload() // what happened between Open and refresh
 	poll := time.NewTicker(w.store.opt.Poll)
 	defer poll.Stop()
-	quiet := time.NewTimer(0)
+	quiet := time.NewTimer(0) // a first look: what happened between Open and here
 	defer quiet.Stop()
-	<-quiet.C
 	for {
 		select {
 		case <-ctx.Done():
@@ -63,17 +60,21 @@ func (w *watcher) run(ctx context.Context) {
 			w.store.opt.Log.Warn("watching hardware files", "error", err) // events were lost: look now
 			quiet.Reset(w.store.opt.Debounce)
 		case <-quiet.C:
-			w.refresh()
-			w.reload()
+			w.look(quiet)
 		case <-poll.C:
-			w.refresh()
-			w.reload()
+			w.look(quiet)
 		}
 	}
 }
 
-// reload reports nothing: the store has logged what changed.
-func (w *watcher) reload() { _ = w.store.Reload() }
+// look has the files looked at, and again by the timer if one may be in the
+// middle of being saved.
+func (w *watcher) look(quiet *time.Timer) {
+	w.refresh()
+	if w.store.look() {
+		quiet.Reset(w.store.opt.doubtTime())
+	}
+}
 
 // refresh watches the folders through which the files are reached now. A
 // folder that was replaced is gone from the list of fsnotify and is added again.
