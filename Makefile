@@ -14,7 +14,7 @@ export FUZZTIME ?= 10s
 OUT  ?= out/hook
 # Tests over Debian's real packages: unpacking them takes minutes under the race
 # detector, so they also run, and fill their caches, without it.
-REAL := ./build ./build/debian ./kernel
+REAL := ./build ./build/debian ./embed ./kernel
 BOOT := ./cmd/hooksmith/internal/boottest
 
 .PHONY: hookos build guest test lint fuzz bench bench-build boot-test boot-test-arm64 boot-needs clean
