@@ -22,6 +22,7 @@ import (
 	"hooksmith/guest/dockerd"
 	"hooksmith/guest/dockerd/dockertest"
 	"hooksmith/guest/dockerd/engine"
+	"hooksmith/guest/proctest"
 )
 
 func TestMain(m *testing.M) {
@@ -70,7 +71,7 @@ func workerImage(t *testing.T, args ...string) v1.Image {
 }
 
 // start runs bootkit beside a dockerd with these kernel arguments.
-func start(t *testing.T, docker *dockertest.Docker, arguments string, more ...string) *dockertest.Process {
+func start(t *testing.T, docker *dockertest.Docker, arguments string, more ...string) *proctest.Process {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "cmdline")
 	dockertest.Write(t, file, arguments+"\n")
@@ -91,7 +92,7 @@ func want(t *testing.T, have string, texts ...string) {
 // logs are the worker's, when they have the text.
 func logs(t *testing.T, docker *dockertest.Docker, text string) string {
 	t.Helper()
-	for end := time.Now().Add(dockertest.Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(proctest.Patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		lines, err := docker.Logs(context.Background(), workerName, 1000)
 		if all := strings.Join(lines, "\n"); err == nil && strings.Contains(all, text) {
 			return all

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
@@ -44,9 +43,7 @@ func TestRun(t *testing.T) {
 
 	syscall.Kill(docker.Child("containerd"), syscall.SIGKILL)
 	_, next = docker.Await(next, "containerd ended after")
-	for docker.Child("containerd") == 0 {
-		time.Sleep(20 * time.Millisecond)
-	}
+	docker.Child("containerd")
 	if err := docker.Ping(ctx); err != nil {
 		t.Error(err)
 	}

@@ -1,22 +1,21 @@
 package network
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"hooksmith/guest/proctest"
 )
 
 // asApplet makes the test binary run the applet instead of its tests, so that it can be a process in a namespace.
@@ -45,7 +44,7 @@ func TestMain(m *testing.M) {
 
 // reach fails unless a machine answers at address, if only by refusing the connection.
 func reach(address string) {
-	conn, err := net.DialTimeout("tcp", net.JoinHostPort(address, "9"), 5*time.Second)
+	conn, err := net.DialTimeout("tcp", net.JoinHostPort(address, "9"), 30*time.Second)
 	if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -120,6 +119,14 @@ func (l *lab) reach(address string) {
 	l.run(l.client, "env", asApplet+"=reach", self, address)
 }
 
+// slack is what a bound on a time must allow for: on a busy machine a program that does nothing takes seconds.
+func (l *lab) slack() time.Duration {
+	l.t.Helper()
+	begun := time.Now()
+	l.reach("127.0.0.1")
+	return 20 * time.Since(begun)
+}
+
 // vlan makes s0.<id> on the server's s0, or skips the test where the kernel cannot.
 func (l *lab) vlan(id, address string) {
 	l.t.Helper()
@@ -132,98 +139,25 @@ func (l *lab) vlan(id, address string) {
 	l.run(l.server, "ip", "link", "set", name, "up")
 }
 
-// process is a program in a namespace whose output is watched.
-type process struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	mu    sync.Mutex
-	lines []string
-	more  chan struct{} // gets a value when lines grew
-	ended chan struct{}
-}
-
 // start runs a program in a namespace until the test ends.
-func (l *lab) start(ns string, env []string, command ...string) *process {
+func (l *lab) start(ns string, env []string, command ...string) *proctest.Process {
 	l.t.Helper()
-	p := &process{t: l.t, more: make(chan struct{}, 1), ended: make(chan struct{})}
-	p.cmd = exec.Command("ip", append([]string{"netns", "exec", ns}, command...)...)
-	p.cmd.Env = append(os.Environ(), env...)
-	out, in := io.Pipe()
-	p.cmd.Stdout, p.cmd.Stderr = in, in
-	if err := p.cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	go func() {
-		p.cmd.Wait()
-		in.Close()
-	}()
-	go p.watch(out)
-	l.t.Cleanup(p.stop)
-	return p
-}
-
-func (p *process) watch(r io.Reader) {
-	defer close(p.ended)
-	scanner := bufio.NewScanner(r)
-	for scanner.Scan() {
-		p.mu.Lock()
-		p.lines = append(p.lines, scanner.Text())
-		p.mu.Unlock()
-		select {
-		case p.more <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// stop ends the process in order and waits for it.
-func (p *process) stop() {
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(10 * time.Second):
-		p.t.Errorf("%s does not end on SIGTERM", p.cmd)
-		p.cmd.Process.Kill()
-		<-p.ended
-	}
-}
-
-// await returns the first line from the one numbered from that contains text, and the number after it.
-func (p *process) await(from int, text string) (line string, next int) {
-	p.t.Helper()
-	timeout := time.After(30 * time.Second)
-	for i := from; ; {
-		p.mu.Lock()
-		lines := p.lines
-		p.mu.Unlock()
-		for ; i < len(lines); i++ {
-			if strings.Contains(lines[i], text) {
-				return lines[i], i + 1
-			}
-		}
-		select {
-		case <-p.more:
-		case <-p.ended:
-			p.t.Fatalf("ended without saying %q:\n%s", text, strings.Join(lines, "\n"))
-		case <-timeout:
-			p.t.Fatalf("no %q in 30 s:\n%s", text, strings.Join(lines, "\n"))
-		}
-	}
+	return proctest.Start(l.t, env, append([]string{"ip", "netns", "exec", ns}, command...)...)
 }
 
 // dnsmasq is a DHCP server on one or more interfaces of the server's namespace.
-func (l *lab) dnsmasq(args ...string) *process {
+func (l *lab) dnsmasq(args ...string) *proctest.Process {
 	l.t.Helper()
 	dir := l.t.TempDir()
 	p := l.start(l.server, nil, append([]string{"dnsmasq", "--keep-in-foreground", "--log-facility=-", "--log-dhcp",
 		"--port=0", "--no-ping", "--conf-file=/dev/null", "--bind-interfaces", "--dhcp-authoritative", "--user=root",
 		"--pid-file=" + filepath.Join(dir, "pid"), "--dhcp-leasefile=" + filepath.Join(dir, "leases")}, args...)...)
-	p.await(0, "IP range")
+	p.Await(0, "IP range")
 	return p
 }
 
 // applet runs the network applet with these kernel arguments. It has its own hostname.
-func (l *lab) applet(arguments string) *process {
+func (l *lab) applet(arguments string) *proctest.Process {
 	l.t.Helper()
 	file := filepath.Join(l.dir, "cmdline")
 	if err := os.WriteFile(file, []byte(arguments+"\n"), 0o644); err != nil {
@@ -249,7 +183,7 @@ func (l *lab) written(name string) string {
 // eventually waits until the output of a command in the client's namespace has all of the texts.
 func (l *lab) eventually(command string, texts ...string) string {
 	l.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(proctest.Patience)
 	for {
 		out := l.run(l.client, "sh", "-c", command)
 		missing := ""

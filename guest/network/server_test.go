@@ -11,6 +11,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/server4"
+
+	"hooksmith/guest/proctest"
 )
 
 // script is a DHCP server that does what real ones do only on bad days. It runs as a process of its own (serve).
@@ -99,14 +101,14 @@ func (s *script) send(conn net.PacketConn, m *dhcpv4.DHCPv4, modifiers ...dhcpv4
 	}
 }
 
-func (l *lab) scripted(args ...string) *process {
+func (l *lab) scripted(args ...string) *proctest.Process {
 	l.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	p := l.start(l.server, []string{asApplet + "=serve"}, append([]string{self}, args...)...)
-	p.await(0, "serving")
+	p.Await(0, "serving")
 	return p
 }
 
@@ -171,11 +173,11 @@ func TestLeaseLife(t *testing.T) {
 			applet := l.applet("interface=eth0")
 			next := 0
 			for _, line := range test.applet {
-				_, next = applet.await(next, line)
+				_, next = applet.Await(next, line)
 			}
 			next = 0
 			for _, line := range test.asked {
-				_, next = server.await(next, line)
+				_, next = server.Await(next, line)
 			}
 			l.eventually("ip -4 address show dev eth0", test.kernel...)
 		})

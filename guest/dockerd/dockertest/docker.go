@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hooksmith/guest/dockerd/engine"
+	"hooksmith/guest/proctest"
 )
 
 // IP is the address of the network namespace, on its loopback interface. It is none of 127.0.0.0/8, which docker trusts
@@ -62,7 +63,7 @@ func Dir(t *testing.T) string {
 // Docker is the applet "docker" as a process, PID 1 of its own namespace. The machine's /run, /var/lib/docker,
 // /etc/docker and /worker are folders of Dir to it.
 type Docker struct {
-	*Process
+	*proctest.Process
 	*engine.Client
 	Dir string
 }
