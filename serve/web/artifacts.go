@@ -176,10 +176,28 @@ func made(content io.ReadSeeker, c io.Closer, info fs.FileInfo) *opened {
 	return &opened{content: content, id: identityOf(info), modTime: info.ModTime(), close: func() { _ = c.Close() }}
 }
 
-func opener(root *os.Root, name string) func() (*os.File, error) {
-	return func() (*os.File, error) {
+// opener opens a file by name, to be hashed.
+func opener(root *os.Root, name string) func() (*os.File, func(), error) {
+	return func() (*os.File, func(), error) {
 		f, _, err := openRegular(root, name)
-		return f, err
+		return f, func() { _ = f.Close() }, err
+	}
+}
+
+// opener gives a held file, to be hashed, as long as somebody wants it.
+func (a *artifacts) opener(s *snapshot, h *held) func() (*os.File, func(), error) {
+	return func() (*os.File, func(), error) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if s.refs == 0 {
+			return nil, nil, fs.ErrClosed
+		}
+		s.refs++
+		return h.file, func() {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			s.release()
+		}, nil
 	}
 }
 

@@ -67,7 +67,7 @@ func (d *digest) wait(ctx context.Context, most time.Duration) {
 }
 
 const (
-	smallFile  = 1 << 20 // hashed at once: a few milliseconds
+	smallFile  = 4 << 20 // hashed at once: some milliseconds
 	maxDigests = 4096
 	hashBlock  = 1 << 20
 )
@@ -87,7 +87,7 @@ type digests struct {
 type job struct {
 	id     identity
 	digest *digest
-	open   func() (*os.File, error)
+	open   func() (f *os.File, done func(), err error)
 	want   string          // hex of SHA-256 or SHA-512 that someone claims, or ""
 	report func(d *digest) // after it is done
 }
@@ -184,11 +184,11 @@ var (
 )
 
 func (d *digests) hash(j job) error {
-	f, err := j.open()
+	f, done, err := j.open()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer done()
 	if err := unchanged(f, j.id); err != nil {
 		return err
 	}

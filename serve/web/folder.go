@@ -216,7 +216,7 @@ func (a *artifacts) take(f *folder, files map[string]identity) {
 		h := &held{file: file, id: identityOf(info)}
 		want := s.claims.of(name)
 		report := func(d *digest) { a.verify(full, want, d) }
-		h.digest = a.digests.of(job{id: h.id, want: want, open: opener(a.root, full), report: report}, later)
+		h.digest = a.digests.of(job{id: h.id, want: want, open: a.opener(s, h), report: report}, later)
 		s.files[name] = h
 	}
 	first := f.current == nil

@@ -257,16 +257,16 @@ func manyRanges(t *testing.T, c *http.Client, url string, content []byte) {
 func TestHashIsNotWaitedFor(t *testing.T) {
 	s, _ := newServer(t)
 	release := make(chan struct{})
-	s.init().artifacts.digests.of(job{id: identity{size: 1 << 40}, open: func() (*os.File, error) {
+	s.init().artifacts.digests.of(job{id: identity{size: 1 << 40}, open: func() (*os.File, func(), error) {
 		<-release
-		return nil, os.ErrNotExist
+		return nil, nil, os.ErrNotExist
 	}}, later)
 	addr := start(t, s)
-	put(t, s.Artifacts, "big", noiseOf(3, 2<<20))
+	put(t, s.Artifacts, "big", noiseOf(3, 6<<20))
 	url := "http://" + addr + "/hook/big"
 	c := browser(t)
 	resp, body := get(t, c, "GET", url)
-	if resp.Header.Get("ETag") != "" || resp.Header.Get("Last-Modified") == "" || len(body) != 2<<20 {
+	if resp.Header.Get("ETag") != "" || resp.Header.Get("Last-Modified") == "" || len(body) != 6<<20 {
 		t.Fatalf("%s %v", resp.Status, resp.Header)
 	}
 	small, _ := get(t, c, "GET", "http://"+addr+"/hook/vmlinuz-x86_64")
@@ -275,7 +275,7 @@ func TestHashIsNotWaitedFor(t *testing.T) {
 	}
 	close(release)
 	resp, body = get(t, c, "GET", url, "Range: bytes=1-2", `If-Range: "something"`)
-	if resp.StatusCode != 200 || resp.Header.Get("ETag") == "" || len(body) != 2<<20 {
+	if resp.StatusCode != 200 || resp.Header.Get("ETag") == "" || len(body) != 6<<20 {
 		t.Errorf("%s %v", resp.Status, resp.Header)
 	}
 }

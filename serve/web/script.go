@@ -162,13 +162,17 @@ func (s *Server) binary(w *sender, r *http.Request, c client, b ipxe.Binary) {
 }
 
 // binaryTag hashes a file on disk as it is now: it may have been replaced since
-// the binaries were inspected. What is in memory does not change.
+// the binaries were inspected. What is in memory does not change. A large one,
+// which no iPXE is, has no tag.
 func (s *Server) binaryTag(r *http.Request, b ipxe.Binary, f any, id identity) string {
 	file, ok := f.(*os.File)
 	if !ok {
 		return `"` + b.SHA256 + `"`
 	}
-	d := s.state.artifacts.digests.of(job{id: id, open: func() (*os.File, error) { return os.Open(file.Name()) }}, now)
+	if id.size > smallFile {
+		return ""
+	}
+	d := s.state.artifacts.digests.of(job{id: id, open: func() (*os.File, func(), error) { return file, func() {}, nil }}, now)
 	o := opened{digest: d}
 	return o.tag(r.Context(), conditional(r))
 }
