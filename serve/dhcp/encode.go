@@ -18,41 +18,82 @@ const (
 var important = []uint8{53, 54, 51, 1, 121, 3, optIPXE, 60, optVendor, optBootFile, optClientID, optUUID, optSubnetSelection, 58, 59, 6}
 
 // encode writes an answer of at most limit bytes. Options that do not fit go to the fields file and sname, if these are
-// free (RFC 2132 option 52, overload); what fits nowhere is left out and returned.
+// free (RFC 2132 option 52, overload); what fits nowhere is left out, the least important first, and returned.
 func encode(msg *dhcpv4.DHCPv4, asked []byte, limit int) (packet []byte, dropped []uint8) {
 	last := optionBytes(msg.Options, optRelayInfo)
 	room := max(limit, leastLen) - headerLen - len(last) - 1
-	main, rest := fill(msg.Options, order(msg.Options, asked), room)
-	var file, sname []byte
-	name := msg.ServerHostName
-	if len(rest) > 0 {
-		main, rest = fill(msg.Options, order(msg.Options, asked), room-3)
-		if msg.BootFileName == "" {
-			file, rest = fill(msg.Options, rest, sizeFile-1)
-		}
-		if len(rest) > 0 { // the server's name is worth least
-			if sname, rest = fill(msg.Options, rest, sizeSname-1); len(sname) > 0 {
-				name = ""
-			}
-		}
-	}
-	overload := byte(0)
-	if len(file) > 0 {
-		overload |= 1
-	}
-	if len(sname) > 0 {
-		overload |= 2
-	}
-	if overload != 0 {
-		main = append(main, optOverload, 1, overload)
+	codes := order(msg.Options, asked)
+	fields, ok := pack(msg.Options, codes, []int{room})
+	if !ok {
+		fields, dropped = overload(msg, codes, room)
 	}
 	p := header(msg)
+	name := msg.ServerHostName
+	if len(fields) == 3 {
+		used := byte(0)
+		if len(fields[1]) > 0 {
+			used |= 1
+			copy(p[108:], append(fields[1], dhcpv4.OptionEnd.Code()))
+		}
+		if len(fields[2]) > 0 { // the server's name is worth least
+			used, name = used|2, ""
+			copy(p[44:], append(fields[2], dhcpv4.OptionEnd.Code()))
+		}
+		if used != 0 {
+			last = append([]byte{optOverload, 1, used}, last...)
+		}
+	}
 	copy(p[44:44+sizeSname-1], name)
 	copy(p[108:108+sizeFile-1], msg.BootFileName)
-	ended(p[44:44+sizeSname], sname)
-	ended(p[108:108+sizeFile], file)
-	p = append(append(append(p, main...), last...), dhcpv4.OptionEnd.Code())
-	return append(p, make([]byte, max(0, leastLen-len(p)))...), rest
+	p = append(append(append(p, fields[0]...), last...), dhcpv4.OptionEnd.Code())
+	return append(p, make([]byte, max(0, leastLen-len(p)))...), dropped
+}
+
+// overload finds room for options in all fields, and leaves out as few as it must.
+func overload(msg *dhcpv4.DHCPv4, codes []uint8, room int) (fields [][]byte, dropped []uint8) {
+	rooms := []int{room - 3, sizeFile - 1, sizeSname - 1}
+	if msg.BootFileName != "" {
+		rooms[1] = 0
+	}
+	for {
+		fields, ok := pack(msg.Options, codes, rooms)
+		if ok || len(codes) == 0 {
+			return fields, dropped
+		}
+		dropped = append(dropped, codes[len(codes)-1])
+		codes = codes[:len(codes)-1]
+	}
+}
+
+// pack puts options into fields of some size: the important ones into the first as far as they fit, as not every ROM
+// looks into the others, then the largest first, as that wastes least. In each field they stand in the order of codes.
+func pack(options dhcpv4.Options, codes []uint8, rooms []int) (fields [][]byte, ok bool) {
+	bySize := slices.Clone(codes)
+	slices.SortStableFunc(bySize, func(a, b uint8) int {
+		switch first, second := slices.Contains(important, a), slices.Contains(important, b); {
+		case first && second:
+			return 0
+		case first:
+			return -1
+		case second:
+			return 1
+		}
+		return len(options[b]) - len(options[a])
+	})
+	in, left := map[uint8]int{}, slices.Clone(rooms)
+	for _, code := range bySize {
+		n := len(optionBytes(options, code))
+		field := slices.IndexFunc(left, func(room int) bool { return n <= room })
+		if field < 0 {
+			return make([][]byte, len(rooms)), false
+		}
+		in[code], left[field] = field, left[field]-n
+	}
+	fields = make([][]byte, len(rooms))
+	for _, code := range codes {
+		fields[in[code]] = append(fields[in[code]], optionBytes(options, code)...)
+	}
+	return fields, true
 }
 
 // header is the fixed fields without file and sname, and the cookie.
@@ -60,13 +101,6 @@ func header(msg *dhcpv4.DHCPv4) []byte {
 	bare := *msg
 	bare.ServerHostName, bare.BootFileName, bare.Options = "", "", nil
 	return bare.ToBytes()[:headerLen:headerLen]
-}
-
-// ended puts options in a field.
-func ended(field, options []byte) {
-	if len(options) > 0 {
-		copy(field, append(options, dhcpv4.OptionEnd.Code()))
-	}
 }
 
 // order lists the options of an answer but 82.
@@ -84,18 +118,6 @@ func order(options dhcpv4.Options, asked []byte) (codes []uint8) {
 		}
 	}
 	return codes
-}
-
-// fill takes options as long as there is room, and smaller ones behind one that is too large.
-func fill(options dhcpv4.Options, codes []uint8, room int) (out []byte, rest []uint8) {
-	for _, code := range codes {
-		if b := optionBytes(options, code); len(out)+len(b) <= room {
-			out = append(out, b...)
-		} else {
-			rest = append(rest, code)
-		}
-	}
-	return out, rest
 }
 
 // optionBytes is one option as it stands in a packet, in several parts if it is long (RFC 3396).
