@@ -18,15 +18,8 @@ func fanOut(sinks ...event.Sink) event.Sink {
 	}
 }
 
-// levels says which events people want to read as they come. What is not here
-// is for debugging: a renewing network would fill the log.
-var levels = map[event.Kind]slog.Level{
-	event.Ack: slog.LevelInfo, event.Nak: slog.LevelWarn, event.Decline: slog.LevelWarn,
-	event.RivalDHCP: slog.LevelWarn, event.Loop: slog.LevelWarn, event.NoBinary: slog.LevelWarn, event.Unknown: slog.LevelInfo,
-	event.TFTPDone: slog.LevelInfo, event.TFTPAbort: slog.LevelWarn,
-	event.HTTPDone: slog.LevelInfo, event.HTTPAbort: slog.LevelWarn,
-	event.Script: slog.LevelInfo, event.WorkerUp: slog.LevelInfo,
-}
+// levels says which events of TFTP people want to read as they come.
+var levels = map[event.Kind]slog.Level{event.TFTPDone: slog.LevelInfo, event.TFTPAbort: slog.LevelWarn}
 
 // logged writes events to the log, with the MAC address first.
 func logged(log *slog.Logger) event.Sink {
@@ -46,9 +39,6 @@ func logged(log *slog.Logger) event.Sink {
 		}
 		add("mac", e.MAC)
 		add("ip", e.IP)
-		add("peer", e.Peer)
-		add("arch", e.Arch)
-		add("client", e.Client)
 		add("file", e.File)
 		if e.Bytes > 0 {
 			attrs = append(attrs, slog.Int64("bytes", e.Bytes), slog.Duration("took", e.Duration.Round(time.Millisecond)))

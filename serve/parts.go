@@ -83,11 +83,12 @@ func (s *Server) bindTFTP(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, conn)
+	observe := fanOut(s.events, logged(s.log)) // TFTP does not know the machine
 	server := &tftp.Server{
 		Files: files, SinglePort: c.TFTPSinglePort,
 		MaxBlockSize: c.TFTPBlockSize, MaxWindow: c.TFTPWindow, MaxTransfers: c.TFTPTransfers, MaxPerClient: c.TFTPPerClient,
-		Log:     quieter(s.log), // the events say the same, with the machine
-		Observe: func(e tftp.Event) { s.events(b.fromTFTP(e, s.now())) },
+		Log:     quieter(s.log),
+		Observe: func(e tftp.Event) { observe(b.fromTFTP(e, s.now())) },
 	}
 	s.add("TFTP", "udp 69", "boot binaries, autoexec.ipxe", func(ctx context.Context) error { return server.Serve(ctx, conn) })
 	return nil
@@ -147,8 +148,11 @@ func (s *Server) bindAdmin(ctx context.Context) error {
 		return fmt.Errorf("admin-address: %w", err)
 	}
 	handler, err := s.adminHandler()
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("admin: %w", err)
 	}
 	listener, err := listenTCP(ctx, "admin", host, n)
 	if err != nil {

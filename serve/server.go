@@ -43,35 +43,25 @@ type part struct {
 
 // Open opens the state, then binds every socket. Nothing is answered before
 // Run. An error leaves nothing open; it names the part and the way out.
-func (p *Plan) Open(ctx context.Context) (s *Server, err error) {
+func (p *Plan) Open(ctx context.Context) (*Server, error) {
 	if p.opt.Anywhere {
 		return nil, errors.New("a plan for anywhere cannot be opened")
 	}
-	s = &Server{plan: p, log: p.opt.Log, metrics: admin.NewMetrics()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.closeAll())
-			s = nil
-		}
-	}()
-	// 1. What must be there: the state folder with leases and boots, the token.
-	if err := s.openState(); err != nil {
-		return nil, err
-	}
-	if s.token, err = openToken(p.Config.TokenFile, p.Config.AdminAddress); err != nil {
-		return nil, err
-	}
-	// 2. The sockets, all of them, before the first answer.
-	for _, bind := range []func(context.Context) error{s.bindDHCP, s.bindTFTP, s.bindWeb, s.bindSyslog, s.bindRA, s.bindAdmin} {
-		if err := bind(ctx); err != nil {
-			return nil, err
+	s := &Server{plan: p, log: p.opt.Log, metrics: admin.NewMetrics()}
+	// What must be there (the state folder with leases and boots, the token),
+	// then the sockets, all of them, before the first answer.
+	for _, open := range []func(context.Context) error{
+		s.openState, s.openToken, s.bindDHCP, s.bindTFTP, s.bindWeb, s.bindSyslog, s.bindRA, s.bindAdmin,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, errors.Join(err, s.closeAll())
 		}
 	}
 	return s, nil
 }
 
 // openState opens what outlives the server.
-func (s *Server) openState() (err error) {
+func (s *Server) openState(context.Context) (err error) {
 	p, b := s.plan, s.plan.boots
 	if p.Config.State == "" {
 		return errors.New("state: no folder for leases, boots and logs; name one with --state")
@@ -96,7 +86,7 @@ func (s *Server) openState() (err error) {
 		return fmt.Errorf("state: %w", err)
 	}
 	s.closers = append(s.closers, s.timeline)
-	s.events = fanOut(s.metrics.Event, s.timeline.Event, logged(s.log), s.toDHCP)
+	s.events = fanOut(s.metrics.Event, s.timeline.Event, s.toDHCP) // DHCP and HTTP log themselves
 	return nil
 }
 

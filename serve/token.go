@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -30,9 +31,15 @@ func (e *AdminOpenError) Hint() string {
 // shortestToken keeps a token from being guessed.
 const shortestToken = 16
 
-// openToken reads the token, or makes one. Without a file the address must be
+// openToken gets the token of the configuration.
+func (s *Server) openToken(context.Context) (err error) {
+	s.token, err = tokenOf(s.plan.Config.TokenFile, s.plan.Config.AdminAddress)
+	return err
+}
+
+// tokenOf reads the token, or makes one. Without a file the address must be
 // this host's own.
-func openToken(path, address string) (string, error) {
+func tokenOf(path, address string) (string, error) {
 	if path == "" {
 		if !isLoopback(address) {
 			return "", &AdminOpenError{address}
