@@ -100,14 +100,14 @@ func BenchmarkZstdLevels(b *testing.B) {
 	}
 	for _, level := range []int{1, 3, 6, 10, 20, 21} {
 		b.Run(fmt.Sprint(level), func(b *testing.B) {
-			var out sink
-			for b.Loop() {
-				out = sink{w: io.Discard, hash: noHash{}}
-				compressFile(b, name, &out, Zstd.encoder(level))
-			}
 			info, err := os.Stat(name)
 			if err != nil {
 				b.Fatal(err)
+			}
+			var out sink
+			for b.Loop() {
+				out = sink{w: io.Discard, hash: noHash{}}
+				compressFile(b, name, &out, Zstd.encoder(level, info.Size()))
 			}
 			b.SetBytes(info.Size())
 			b.ReportMetric(float64(out.n)/float64(info.Size()), "ratio")

@@ -8,6 +8,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
+
+	"hooksmith/build/zstdlong"
 )
 
 // Compression names how a segment is compressed. "" is Zstd.
@@ -48,15 +50,16 @@ type encoder struct {
 	memory int64 // roughly what it takes while it runs
 }
 
-// encoder returns the encoder of a level that CheckLevel has passed.
-func (c Compression) encoder(level int) encoder {
+// encoder returns the encoder of a level that CheckLevel has passed, for size
+// bytes.
+func (c Compression) encoder(level int, size int64) encoder {
 	switch c {
 	case None:
 		return encoder{func(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil }, 1 << 20}
 	case Gzip:
 		return gzipEncoder(level, runtime.GOMAXPROCS(0))
 	}
-	return zstdEncoder(level, runtime.GOMAXPROCS(0))
+	return zstdEncoder(level, size, runtime.GOMAXPROCS(0))
 }
 
 type nopCloser struct{ io.Writer }
@@ -89,16 +92,19 @@ type zstdLevel struct {
 	jobs   bool // cut the input into jobs that run in parallel
 }
 
+// longLevels are those at which zstdlong compresses. It is smaller than
+// klauspost's encoder at any but its best speed, and as fast as its second
+// fastest (BenchmarkZstdLevels): programs share much, far apart.
+const firstLong, lastLong = 3, 9
+
 // zstdLevels is chosen by measurement (BenchmarkZstdLevels). The kernel takes
-// windows up to 128 MiB, which it allocates while it unpacks. The four speeds
-// of the encoder gain little beyond 8 MiB, but for the best one, which finds
-// what Docker's programs have in common only if it sees more than one of them:
+// windows up to 128 MiB, which it allocates while it unpacks. The fastest
+// speed of the encoder gains little beyond 8 MiB, but the best one finds what
+// Docker's programs have in common only if it sees more than one of them:
 // 64 MiB make the result a fifth smaller. There the jobs, of four windows
 // each, would take gigabytes, so these levels run on one processor.
 var zstdLevels = []zstdLevel{
 	{2, zstd.SpeedFastest, 4 << 20, true},
-	{5, zstd.SpeedDefault, 4 << 20, true},
-	{9, zstd.SpeedBetterCompression, 8 << 20, true},
 	{19, zstd.SpeedBestCompression, 8 << 20, true},
 	{20, zstd.SpeedBestCompression, 32 << 20, false},
 	{21, zstd.SpeedBestCompression, 64 << 20, false},
@@ -108,10 +114,13 @@ var zstdLevels = []zstdLevel{
 // zstdEncoder writes one frame per segment, as the kernel wants it, with the
 // checksum that it verifies. Jobs have a fixed size and at least two run at
 // once, for the encoder makes other bytes if it may run only one.
-func zstdEncoder(level, procs int) encoder {
+func zstdEncoder(level int, size int64, procs int) encoder {
 	const defaultLevel, jobMemory = 3, 64 << 20
 	if level == 0 {
 		level = defaultLevel
+	}
+	if level >= firstLong && level <= lastLong {
+		return longEncoder(size)
 	}
 	i := 0
 	for level > zstdLevels[i].upTo {
@@ -133,4 +142,11 @@ func zstdEncoder(level, procs int) encoder {
 			zstd.WithEncoderCRC(true))
 	}
 	return encoder{open, memory}
+}
+
+// longEncoder finds repetitions anywhere in the last 64 MiB.
+func longEncoder(size int64) encoder {
+	opt := zstdlong.Options{Size: size}
+	open := func(w io.Writer) (io.WriteCloser, error) { return zstdlong.NewWriter(w, opt) }
+	return encoder{open, zstdlong.Memory(opt)}
 }

@@ -2,6 +2,7 @@ package initramfs
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -148,8 +150,9 @@ func compressAll(ctx context.Context, plans []plan, parts []part, opt Options) e
 	memory := semaphore.NewWeighted(memoryLimit)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, p := range plans {
-		enc := p.seg.Compression.encoder(p.seg.Level)
+	for _, i := range largestFirst(plans) {
+		p := plans[i]
+		enc := p.seg.Compression.encoder(p.seg.Level, p.size)
 		write := func(ctx context.Context, w io.Writer) (Info, error) {
 			need := min(enc.memory, memoryLimit)
 			if err := memory.Acquire(ctx, need); err != nil {
@@ -173,6 +176,16 @@ func compressAll(ctx context.Context, plans []plan, parts []part, opt Options) e
 	return g.Wait()
 }
 
+// largestFirst orders plans so that no long one runs alone at the end.
+func largestFirst(plans []plan) []int {
+	order := make([]int, len(plans))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(plans[j].size, plans[i].size) })
+	return order
+}
+
 // compress writes one segment. The encoder is always closed, which ends its
 // goroutines; after a failure it compresses into nothing.
 func compress(ctx context.Context, file io.Writer, p plan, enc encoder, progress func(int64)) (Info, error) {
@@ -187,7 +200,11 @@ func compress(ctx context.Context, file io.Writer, p plan, enc encoder, progress
 		err = in.flush()
 	}
 	out.stop(err)
-	if err := errors.Join(z.Close(), out.err); err != nil {
+	err = z.Close()
+	if out.err != nil {
+		err = out.err // the cause; what the encoder says then is of no interest
+	}
+	if err != nil {
 		return Info{}, err
 	}
 	return Info{

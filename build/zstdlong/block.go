@@ -2,6 +2,7 @@ package zstdlong
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/klauspost/compress/huff0"
 )
@@ -27,16 +28,33 @@ type blockWriter struct {
 func (w *blockWriter) init() {
 	w.huff.Reuse = huff0.ReusePolicyNone // there is no table before the first block
 	w.huff.WantLogLess = 4
+	w.literals = make([]byte, 0, maxBlock+16)
+	w.sequences = make([]sequence, 0, maxBlock/minMatch+1)
 }
 
 func (w *blockWriter) reset() {
 	w.literals, w.sequences = w.literals[:0], w.sequences[:0]
 }
 
+// addLiterals appends b[from:to]. Most of them are few, for which a copy of a
+// fixed size is faster.
+func (w *blockWriter) addLiterals(b []byte, from, to int) {
+	const most = 16
+	n := len(w.literals)
+	if to-from <= most && from+most <= len(b) && n+most <= cap(w.literals) {
+		copy(w.literals[n:n+most], b[from:from+most])
+		w.literals = w.literals[:n+to-from]
+		return
+	}
+	w.literals = append(w.literals, b[from:to]...)
+}
+
 // add appends a sequence. Its literals are in w.literals.
 func (w *blockWriter) add(literals, length int, offset uint32) {
 	ll, ml := uint32(literals), uint32(length-3)
-	s := sequence{literals: ll, match: ml, offset: offset, ofCode: uint8(bits.Len32(offset) - 1)}
+	w.sequences = append(w.sequences, sequence{})
+	s := &w.sequences[len(w.sequences)-1] // written in place: it is the hottest of all stores
+	s.literals, s.match, s.offset, s.ofCode = ll, ml, offset, uint8(bits.Len32(offset)-1)
 	if ll < uint32(len(llCodes)) {
 		s.llCode = llCodes[ll]
 	} else {
@@ -47,7 +65,6 @@ func (w *blockWriter) add(literals, length int, offset uint32) {
 	} else {
 		s.mlCode = uint8(bits.Len32(ml)-1) + 36
 	}
-	w.sequences = append(w.sequences, s)
 }
 
 // Types of blocks.
@@ -186,33 +203,35 @@ func (w *blockWriter) appendSequences(out []byte) []byte {
 // appendBitstream writes the sequences last to first: the decoder reads
 // backwards. What it reads first of a sequence stands last.
 func (w *blockWriter) appendBitstream(out []byte) []byte {
-	ll, of, ml := w.ll.coder(), w.of.coder(), w.ml.coder()
-	last := len(w.sequences) - 1
-	b := bitWriter{out: out}
-	for i := last; i >= 0; i-- {
-		s := &w.sequences[i]
-		if i == last {
-			of.begin(s.ofCode)
-			ml.begin(s.mlCode)
-			ll.begin(s.llCode)
-		} else {
-			b.state(&of, s.ofCode)
-			b.state(&ml, s.mlCode)
-			b.state(&ll, s.llCode)
-		}
-		b.flush()
-		b.add(s.literals, llBits[s.llCode&63])
-		b.add(s.match, mlBits[s.mlCode&63])
-		b.flush()
-		b.add(s.offset, s.ofCode)
-		if i&1 == 0 || s.ofCode > 16 {
-			b.flush()
-		}
+	const most = 12 // bytes of a sequence: 26 bits of states and up to 59 others
+	ll, of, ml := &w.ll, &w.of, &w.ml
+	last := w.sequences[len(w.sequences)-1]
+	llState, ofState, mlState := ll.begin(last.llCode), of.begin(last.ofCode), ml.begin(last.mlCode)
+	b := bitWriter{out: slices.Grow(out, len(w.sequences)*most+8)}
+	b.sequence(last)
+	for i := len(w.sequences) - 2; i >= 0; i-- {
+		s := w.sequences[i]
+		var n, m, k uint8
+		var x, y, z uint64
+		x, n, ofState = of.step(ofState, s.ofCode)
+		y, m, mlState = ml.step(mlState, s.mlCode)
+		z, k, llState = ll.step(llState, s.llCode)
+		b.put(x|y<<(n&63)|z<<((n+m)&63), n+m+k)
+		b.sequence(s)
 	}
+	b.put(uint64(mlState)&(1<<ml.log-1), ml.log)
+	b.put(uint64(ofState)&(1<<of.log-1), of.log)
+	b.put(uint64(llState)&(1<<ll.log-1), ll.log)
+	b.put(1, 1) // where the decoder begins
+	return b.align()
+}
+
+// sequence appends a sequence's extra bits.
+func (b *bitWriter) sequence(s sequence) {
+	l, m := llBits[s.llCode&63], mlBits[s.mlCode&63]
+	x := uint64(s.literals)&(1<<(l&63)-1) | uint64(s.match)&(1<<(m&63)-1)<<(l&63)
+	b.put(x, l+m)
 	b.flush()
-	b.add(uint32(ml.state), ml.log)
-	b.add(uint32(of.state), of.log)
-	b.add(uint32(ll.state), ll.log)
-	b.add(1, 1) // where the decoder begins
-	return b.end()
+	b.put(uint64(s.offset)&(1<<(s.ofCode&63)-1), s.ofCode)
+	b.flush()
 }

@@ -25,7 +25,7 @@ const (
 
 // transform leads from a state to the next by a symbol.
 type transform struct {
-	bits  uint32 // see fseCoder.step
+	bits  uint32 // see step
 	first int32  // where the symbol's states begin in next, less its cells
 }
 
@@ -153,7 +153,7 @@ func (t *fseTable) build() {
 // many more do not (RFC 8878, 4.1.1).
 func (t *fseTable) appendDescription(out []byte) []byte {
 	b := bitWriter{out: out}
-	b.add(uint32(t.log-minLog), 4)
+	b.put(uint64(t.log-minLog), 4)
 	left := int32(1)<<t.log + 1
 	for s := 0; left > 1; {
 		v := int32(t.norm[s])
@@ -162,11 +162,11 @@ func (t *fseTable) appendDescription(out []byte) []byte {
 		spare := int32(1)<<width - 1 - left // values that need a bit less
 		left -= max(v, -v)
 		if v++; v < spare {
-			b.add(uint32(v), uint8(width-1))
+			b.put(uint64(v), uint8(width-1))
 		} else if v < int32(1)<<(width-1) {
-			b.add(uint32(v), uint8(width))
+			b.put(uint64(v), uint8(width))
 		} else {
-			b.add(uint32(v+spare), uint8(width))
+			b.put(uint64(v+spare), uint8(width))
 		}
 		if v == 1 && left > 1 {
 			zeros := 0
@@ -175,32 +175,32 @@ func (t *fseTable) appendDescription(out []byte) []byte {
 			}
 			s += zeros
 			for ; zeros >= 3; zeros -= 3 {
-				b.add(3, 2)
+				b.put(3, 2)
 				b.flush()
 			}
-			b.add(uint32(zeros), 2)
+			b.put(uint64(zeros), 2)
 		}
 		b.flush()
 	}
 	return b.align()
 }
 
-// fseCoder is a stream of symbols in one table.
-type fseCoder struct {
-	*fseTable
-	state uint16
+// begin is the state from which the decoder reads the last symbol.
+func (t *fseTable) begin(symbol uint8) uint32 {
+	if t.log == 0 {
+		return 0
+	}
+	tr := t.transform[symbol%maxSymbols]
+	n := (tr.bits + 1<<15) >> 16
+	return uint32(t.next[int32((n<<16-tr.bits)>>n)+tr.first])
 }
 
-func (t *fseTable) coder() fseCoder { return fseCoder{fseTable: t} }
-
-// begin takes the state from which the decoder reads the last symbol.
-func (c *fseCoder) begin(symbol uint8) {
-	if c.log == 0 {
-		return
-	}
-	t := c.transform[symbol&(maxSymbols-1)]
-	n := (t.bits + 1<<15) >> 16
-	c.state = c.next[int32((n<<16-t.bits)>>n)+t.first]
+// step leads from a state by a symbol to the next state; x are the n bits by
+// which the decoder finds its way back.
+func (t *fseTable) step(state uint32, symbol uint8) (x uint64, n uint8, next uint32) {
+	tr := &t.transform[symbol%maxSymbols]
+	k := (state + tr.bits) >> 16 & 31
+	return uint64(state & (1<<k - 1)), uint8(k), uint32(t.next[uint32(int32(state>>k)+tr.first)%(1<<maxLog)])
 }
 
 // bitWriter collects bits, the lowest first.
@@ -210,21 +210,10 @@ type bitWriter struct {
 	n    uint8
 }
 
-// add appends the lowest n bits of v. Between two flushes there is room for 56.
-func (b *bitWriter) add(v uint32, n uint8) {
-	b.bits |= (uint64(v) & (1<<(n&63) - 1)) << (b.n & 63)
+// put appends n bits, above which v is zero. After a flush there is room for 57.
+func (b *bitWriter) put(v uint64, n uint8) {
+	b.bits |= v << (b.n & 63)
 	b.n += n
-}
-
-// state appends the bits that lead to a symbol, and goes there.
-func (b *bitWriter) state(c *fseCoder, symbol uint8) {
-	if c.log == 0 {
-		return
-	}
-	t := c.transform[symbol&(maxSymbols-1)]
-	n := (uint32(c.state) + t.bits) >> 16
-	b.add(uint32(c.state), uint8(n))
-	c.state = c.next[(int32(c.state>>(n&15))+t.first)&(1<<maxLog-1)]
 }
 
 // flush writes whole bytes.
@@ -235,15 +224,9 @@ func (b *bitWriter) flush() {
 	b.n &= 7
 }
 
-// align ends a description: zero bits up to a whole byte.
+// align ends with zero bits up to a whole byte.
 func (b *bitWriter) align() []byte {
+	b.n += -b.n & 7
 	b.flush()
-	if b.n > 0 {
-		b.out = append(b.out, byte(b.bits))
-		b.bits, b.n = 0, 0
-	}
 	return b.out
 }
-
-// end ends a bitstream that the decoder reads backwards.
-func (b *bitWriter) end() []byte { return b.align() }

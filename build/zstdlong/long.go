@@ -13,12 +13,15 @@ type repeat struct{ pos, length, offset int }
 // the same ones are chosen wherever the content turns up again. What two
 // chosen positions have in common then grows in both directions.
 type sparse struct {
-	table []sparseEntry
+	table []seen
 	found []repeat
 }
 
-type sparseEntry struct {
-	pos   int32
+// seen says where bytes were last seen, and more of their hash than led there:
+// most others are told apart without a look at the bytes, which are not in the
+// processor's cache.
+type seen struct {
+	pos   int32 // 0: nowhere
 	check uint32
 }
 
@@ -44,32 +47,61 @@ func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
 // find returns the repetitions of b[from:end], in order and apart.
 func (s *sparse) find(b []byte, from, end, window int) []repeat {
 	if s.table == nil {
-		s.table = make([]sparseEntry, 1<<sparseLog)
+		s.table = make([]seen, 1<<sparseLog)
 	}
 	s.found = s.found[:0]
 	covered := from
-	for i, stop := from, end-sampled; i <= stop; i++ {
-		const chosen = 0x2a // not that of zeros
-		if load64(b, i)*prime8>>(64-sampleBits) != chosen {
-			continue
+	stop := end - sampled
+	var batch [32]candidate // at once: most of the table is not in the processor's cache
+	for i := from; i+3 <= stop; {
+		n := 0
+		for ; i+3 <= stop && n <= len(batch)-4; i += 4 {
+			x := load64(b, i)
+			if !chosen(x) && !chosen(x>>8) && !chosen(x>>16) && !chosen(x>>24) {
+				continue
+			}
+			for j := range 4 {
+				if chosen(x >> (8 * uint(j))) {
+					h := fingerprint(b[i+j : i+j+sampled])
+					batch[n&31] = candidate{i + j, uint32(h), s.table[h>>(64-sparseLog)], h >> (64 - sparseLog)}
+					n++
+				}
+			}
 		}
-		h := fingerprint(b[i : i+sampled])
-		e := &s.table[h>>(64-sparseLog)]
-		was, check := int(e.pos), uint32(h)
-		hit := e.check == check
-		*e = sparseEntry{int32(i), check}
-		if !hit || i < covered || was >= i || i-was > window {
-			continue
+		for k := range batch[:n] {
+			covered = s.visit(b, &batch[k], covered, end, window)
 		}
-		length := matchLength(b, was, i, end)
-		back := matchBack(b, was, i, covered)
-		if length+back < minRepeat {
-			continue
-		}
-		s.found = append(s.found, repeat{i - back, length + back, i - was})
-		covered = i + length
 	}
 	return s.found
+}
+
+// candidate is a position that was chosen, and what the table has for it.
+type candidate struct {
+	pos   int
+	check uint32
+	was   seen
+	index uint64
+}
+
+// chosen reports whether a position with these five bytes is looked at: one in
+// 64, and not in a run of zeros.
+func chosen(x uint64) bool { return x<<24*prime5>>(64-sampleBits) == 1<<sampleBits-1 }
+
+// visit enters a position into the table and takes the repetition, if any,
+// that is found there beyond covered.
+func (s *sparse) visit(b []byte, c *candidate, covered, end, window int) int {
+	i, was := c.pos, int(c.was.pos)
+	s.table[c.index] = seen{int32(i), c.check}
+	if c.was.check != c.check || was == 0 || i < covered || i-was > window {
+		return covered
+	}
+	length := matchLength(b, was, i, end)
+	back := matchBack(b, was, i, covered)
+	if length+back < minRepeat {
+		return covered
+	}
+	s.found = append(s.found, repeat{i - back, length + back, i - was})
+	return i + length
 }
 
 // fingerprint hashes sampled bytes.
@@ -110,11 +142,9 @@ func matchBack(b []byte, was, at, low int) int {
 	return n
 }
 
-func (s *sparse) slide(shift int) {
-	for i, e := range s.table {
-		if e.pos = int32(max(int(e.pos)-shift, 0)); e.pos == 0 {
-			e.check = 0
-		}
-		s.table[i] = e
+// slide corrects the positions after shift bytes were dropped.
+func slide(table []seen, shift int) {
+	for i := range table {
+		table[i].pos = int32(max(int(table[i].pos)-shift, 0))
 	}
 }

@@ -4,7 +4,7 @@ package zstdlong
 // five bytes were last seen (zstd's double fast strategy), between those that
 // are known already.
 type matcher struct {
-	long, short []int32
+	long, short []seen
 	recent      [3]int // offsets last used, as the decoder keeps them
 }
 
@@ -19,18 +19,15 @@ func (m *matcher) init() {
 }
 
 func (m *matcher) slide(shift int) {
-	for _, table := range [][]int32{m.long, m.short} {
-		for i, pos := range table {
-			table[i] = int32(max(int(pos)-shift, 0))
-		}
-	}
+	slide(m.long, shift)
+	slide(m.short, shift)
 }
 
 // split divides b[from:end] into literals and repetitions. It returns those
 // of known that reach past the end.
 func (m *matcher) split(b []byte, from, end, window int, known []repeat, out *blockWriter) []repeat {
 	if m.long == nil {
-		m.long, m.short = make([]int32, 1<<longLog), make([]int32, 1<<shortLog)
+		m.long, m.short = make([]seen, 1<<longLog), make([]seen, 1<<shortLog)
 	}
 	at, anchor := from, from
 	for len(known) > 0 && known[0].pos < end {
@@ -55,7 +52,7 @@ func (m *matcher) split(b []byte, from, end, window int, known []repeat, out *bl
 
 // emit adds a sequence: the literals since anchor, then a repetition.
 func (m *matcher) emit(b []byte, anchor, pos, length, offset int, out *blockWriter) {
-	out.literals = append(out.literals, b[anchor:pos]...)
+	out.addLiterals(b, anchor, pos)
 	out.add(pos-anchor, length, m.offsetCode(offset, pos-anchor))
 }
 
@@ -95,9 +92,10 @@ func (m *matcher) search(b []byte, at, anchor, end, window int, out *blockWriter
 	low := max(end-window, 0)
 	for at < end-margin {
 		x := load64(b, at)
-		hl, hs := x*prime8>>(64-longLog), x*prime5>>(64-shortLog)
-		wasLong, wasShort := int(long[hl]), int(short[hs])
-		long[hl], short[hs] = int32(at), int32(at)
+		h := x * prime8
+		hl, hs := h>>(64-longLog), x*prime5>>(64-shortLog)
+		wasLong, wasShort := long[hl], short[hs]
+		long[hl], short[hs] = seen{int32(at), uint32(h)}, seen{int32(at), uint32(x)}
 		var pos, was, length int
 		switch rep := m.recent[0]; {
 		case at+1-rep >= low && load32(b, at+1-rep) == uint32(x>>8):
@@ -108,23 +106,24 @@ func (m *matcher) search(b []byte, at, anchor, end, window int, out *blockWriter
 			anchor = at
 			m.learn(b, pos, at, end)
 			continue
-		case wasLong > low && load64(b, wasLong) == x:
-			pos, was = at, wasLong
+		case wasLong.check == uint32(h) && int(wasLong.pos) > low && load64(b, int(wasLong.pos)) == x:
+			pos, was = at, int(wasLong.pos)
 			length = 8 + matchLength(b, was+8, pos+8, end)
-		case wasShort > low && load32(b, wasShort) == uint32(x):
-			pos, was = at, wasShort
+		case wasShort.check == uint32(x) && int(wasShort.pos) > low:
+			pos, was = at, int(wasShort.pos)
 			next := load64(b, at+1)
-			hn := next * prime8 >> (64 - longLog)
-			wasNext := int(long[hn])
-			long[hn] = int32(at + 1)
-			if wasNext > low && load64(b, wasNext) == next {
-				pos, was = at+1, wasNext
+			h := next * prime8
+			hn := h >> (64 - longLog)
+			wasNext := long[hn]
+			long[hn] = seen{int32(at + 1), uint32(h)}
+			if wasNext.check == uint32(h) && int(wasNext.pos) > low && load64(b, int(wasNext.pos)) == next {
+				pos, was = at+1, int(wasNext.pos)
 				length = 8 + matchLength(b, was+8, pos+8, end)
 			} else {
 				length = 4 + matchLength(b, was+4, pos+4, end)
 			}
 		default:
-			at += 1 + (at-anchor)>>8
+			at += 1 + (at-anchor)>>6
 			continue
 		}
 		for pos > anchor && was > low && b[pos-1] == b[was-1] {
@@ -146,13 +145,19 @@ func (m *matcher) learn(b []byte, pos, at, end int) {
 	if at > end-10 {
 		return
 	}
-	x := load64(b, pos+2)
-	m.long[x*prime8>>(64-longLog)] = int32(pos + 2)
-	m.short[x*prime5>>(64-shortLog)] = int32(pos + 2)
-	x = load64(b, at-2)
-	m.long[x*prime8>>(64-longLog)] = int32(at - 2)
-	x = load64(b, at-1)
-	m.short[x*prime5>>(64-shortLog)] = int32(at - 1)
+	m.enterLong(pos+2, load64(b, pos+2))
+	m.enterShort(pos+2, load64(b, pos+2))
+	m.enterLong(at-2, load64(b, at-2))
+	m.enterShort(at-1, load64(b, at-1))
+}
+
+func (m *matcher) enterLong(at int, x uint64) {
+	h := x * prime8
+	m.long[h>>(64-longLog)] = seen{int32(at), uint32(h)}
+}
+
+func (m *matcher) enterShort(at int, x uint64) {
+	m.short[x*prime5>>(64-shortLog)] = seen{int32(at), uint32(x)}
 }
 
 // again takes matches of the second recent offset that follow one another.
@@ -163,8 +168,8 @@ func (m *matcher) again(b []byte, at, anchor, end, low int, out *blockWriter) (i
 			break
 		}
 		x := load64(b, at)
-		m.long[x*prime8>>(64-longLog)] = int32(at)
-		m.short[x*prime5>>(64-shortLog)] = int32(at)
+		m.enterLong(at, x)
+		m.enterShort(at, x)
 		length := 4 + matchLength(b, was+4, at+4, end)
 		m.emit(b, anchor, at, length, m.recent[1], out)
 		at += length

@@ -59,13 +59,13 @@ func Memory(opt Options) int64 {
 	return int64(capacity(opt)) + tablesMemory
 }
 
-const tablesMemory = 8<<sparseLog + 4<<longLog + 4<<shortLog + 4*maxBlock + 12*maxBlock/4
+const tablesMemory = 8<<sparseLog + 8<<longLog + 8<<shortLog + 4*maxBlock + 12*maxBlock/4
 
-// capacity is how many bytes the Writer holds: the window, and as much again
-// up to 32 MiB, so that the window is not moved for every step.
+// capacity is how many bytes the Writer holds: the window, and up to 16 MiB
+// more, so that the window is not moved for every step.
 func capacity(opt Options) int {
 	window := windowOf(opt)
-	all := window + min(window/2, 32<<20) + step
+	all := window + min(window, 16<<20) + step
 	if opt.Size > 0 {
 		all = int(min(int64(all), opt.Size))
 	}
@@ -129,7 +129,7 @@ func (z *Writer) slide() {
 	copy(z.buf, z.buf[shift:])
 	z.buf = z.buf[:len(z.buf)-shift]
 	z.done -= shift
-	z.long.slide(shift)
+	slide(z.long.table, shift)
 	z.match.slide(shift)
 }
 
