@@ -75,7 +75,7 @@ func TestUpstreamFlavor(t *testing.T) {
 		v.wait(line)
 	}
 	for _, name := range []string{"LINUXKIT_RNGD", "UDEV", "ACPID", "NETWORK", "LINUXKIT_OPENNTPD", "LINUXKIT_GETTY", "DOCKER", "BOOTKIT"} {
-		v.seen = 0
+		v.Rewind()
 		v.wait(`standin ` + name + `: done$`)
 	}
 	for _, line := range []string{
@@ -84,7 +84,7 @@ func TestUpstreamFlavor(t *testing.T) {
 		`standin LINUXKIT_GETTY: env \["INSECURE=true"`,
 		`standin LINUXKIT_RNGD: CapEff 0000000000200000$`,
 	} {
-		v.seen = 0
+		v.Rewind()
 		v.wait(line)
 	}
 	v.lacks(`standin init: error|Initramfs unpacking failed|restarting in`)

@@ -7,13 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"hooksmith/cmd/hooksmith/internal/console"
 	"hooksmith/cmd/hooksmith/internal/qemu"
 )
 
@@ -23,7 +23,7 @@ var patience = map[qemu.Arch]time.Duration{qemu.AMD64: 4 * time.Minute, qemu.ARM
 
 // vm is a running machine. Its methods fail the test that started it.
 type vm struct {
-	*console
+	*console.Console
 	t     *testing.T
 	arch  qemu.Arch
 	cmd   *exec.Cmd
@@ -80,8 +80,8 @@ func follow(t *testing.T, arch qemu.Arch, logs string, cmd *exec.Cmd) *vm {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &vm{console: newConsole(), t: t, arch: arch, cmd: cmd, begin: time.Now()}
-	cmd.Stdout = io.MultiWriter(log, v.console)
+	v := &vm{Console: console.New(), t: t, arch: arch, cmd: cmd, begin: time.Now()}
+	cmd.Stdout = io.MultiWriter(log, v.Console)
 	cmd.Stderr = cmd.Stdout
 	cmd.WaitDelay = 5 * time.Second
 	// A killed test process does not leave machines behind either.
@@ -96,14 +96,14 @@ func follow(t *testing.T, arch qemu.Arch, logs string, cmd *exec.Cmd) *vm {
 	go func() {
 		defer close(exited)
 		err := cmd.Wait()
-		v.end(errors.Join(errors.New("the machine has ended"), err))
+		v.End(errors.Join(errors.New("the machine has ended"), err))
 	}()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-exited
 		log.Close()
 		if t.Failed() {
-			t.Logf("the last lines of %s:\n%s", log.Name(), v.tail(60))
+			t.Logf("the last lines of %s:\n%s", log.Name(), v.Tail(60))
 		}
 	})
 	return v
@@ -113,7 +113,7 @@ func follow(t *testing.T, arch qemu.Arch, logs string, cmd *exec.Cmd) *vm {
 // its groups.
 func (v *vm) wait(pattern string) []string {
 	v.t.Helper()
-	m, err := v.expect(pattern, patience[v.arch])
+	m, err := v.Expect(pattern, patience[v.arch])
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func (v *vm) waitEnd() {
 	v.t.Helper()
 	deadline := time.After(patience[v.arch])
 	for {
-		_, changed, ended := v.state()
+		_, changed, ended := v.State()
 		if ended != nil {
 			v.t.Logf("%6.1f s  ended", time.Since(v.begin).Seconds())
 			return
@@ -150,7 +150,7 @@ func (v *vm) typeLine(s string) {
 // login gets a shell on the console, whose prompt may have passed already.
 func (v *vm) login() {
 	v.t.Helper()
-	v.seen = 0
+	v.Rewind()
 	v.wait(shellPrompt)
 	v.typeLine("")
 	v.run("true")
@@ -196,9 +196,7 @@ func onlyChild(t *testing.T, pid int) int {
 // lacks fails the test if pattern is anywhere in what was printed so far.
 func (v *vm) lacks(pattern string) {
 	v.t.Helper()
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if found := regexp.MustCompile("(?m)^.*(" + pattern + ").*$").Find(v.text); found != nil {
+	if found := v.Find(pattern); found != "" {
 		v.t.Errorf("the log has %q", found)
 	}
 }

@@ -53,10 +53,8 @@ func TestKernelUnpacks(t *testing.T) {
 	want := describeTree(t, tree)
 	v := boot(t, m)
 	v.wait(fmt.Sprintf(`unpack: end of %d, <nil>`, len(want)))
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	var got []string
-	for l := range strings.Lines(string(v.text)) {
+	for l := range strings.Lines(v.Text()) {
 		if _, entry, ok := strings.Cut(strings.TrimRight(l, "\r\n"), "unpack: "); ok && !strings.HasPrefix(entry, "end of") {
 			got = append(got, entry)
 		}

@@ -1,19 +1,18 @@
-package boottest
+// Package console follows what a machine or a program prints: in go bytes, out come matches of patterns, each after
+// the last. For tests.
+package console
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
-// console is the text that a machine has printed, without terminal control.
+// Console is the text that a machine has printed, without terminal control.
 // One goroutine writes, one waits.
-type console struct {
+type Console struct {
 	mu      sync.Mutex
 	text    []byte
 	changed chan struct{} // closed at the next change
@@ -23,7 +22,8 @@ type console struct {
 	seen int // text before it has been matched; the waiting side's own
 }
 
-func newConsole() *console { return &console{changed: make(chan struct{})} }
+// New returns an empty console.
+func New() *Console { return &Console{changed: make(chan struct{})} }
 
 type escapeState int
 
@@ -34,7 +34,7 @@ const (
 )
 
 // Write takes what the serial port sends; sequences may be split anywhere.
-func (c *console) Write(p []byte) (int, error) {
+func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, b := range p {
@@ -57,21 +57,21 @@ func (c *console) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// end says that nothing more will come.
-func (c *console) end(err error) {
+// End says that nothing more will come.
+func (c *Console) End(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ended = err
 	c.notify()
 }
 
-func (c *console) notify() {
+func (c *Console) notify() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// state is the text not matched yet and what tells of the next change.
-func (c *console) state() (text string, changed <-chan struct{}, ended error) {
+// State is the text not matched yet and what tells of the next change.
+func (c *Console) State() (text string, changed <-chan struct{}, ended error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return string(c.text[c.seen:]), c.changed, c.ended
@@ -80,16 +80,16 @@ func (c *console) state() (text string, changed <-chan struct{}, ended error) {
 // broken is what no boot recovers from: waiting on would only lose time.
 var broken = regexp.MustCompile(`Kernel panic - not syncing.*|Out of memory: Killed.*`)
 
-// expect waits until pattern matches the text after the last match, and
+// Expect waits until pattern matches the text after the last match, and
 // returns the match with its groups. A pattern that ends in $ waits for the
 // end of the line. It fails at the deadline, at the end of the machine and at a
 // kernel panic that pattern does not ask for.
-func (c *console) expect(pattern string, within time.Duration) ([]string, error) {
+func (c *Console) Expect(pattern string, within time.Duration) ([]string, error) {
 	re := regexp.MustCompile("(?m)" + pattern)
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	for {
-		text, changed, ended := c.state()
+		text, changed, ended := c.State()
 		if strings.HasSuffix(pattern, "$") && ended == nil {
 			text = text[:strings.LastIndexByte(text, '\n')+1]
 		}
@@ -123,56 +123,27 @@ func groups(text string, index []int) []string {
 	return g
 }
 
-// tail is the last n lines of all text.
-func (c *console) tail(n int) string {
+// Tail is the last n lines of all text.
+func (c *Console) Tail(n int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	lines := strings.Split(strings.TrimRight(string(c.text), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-func TestConsole(t *testing.T) {
-	c := newConsole()
-	script := []string{"\x1b[2J\x1b", "[0mboot\r\nlog", "in: ", "ready (over", "lay2)\r\n\x1bc", "ready again\n"}
-	go func() {
-		for _, s := range script {
-			_, _ = io.WriteString(c, s)
-		}
-		c.end(errors.New("QEMU ended"))
-	}()
-	for _, tt := range []struct{ pattern, want, err string }{
-		{`^login: `, "login: ", ""},
-		{`ready \((\w+).*$`, "overlay2", ""}, // not "over"
-		{`^boot`, "", "QEMU ended"},          // before what has matched already
-		{`ready (.*)`, "again", ""},
-		{`ready`, "", `waiting for "ready": QEMU ended`},
-	} {
-		got, err := c.expect(tt.pattern, 10*time.Second)
-		if tt.err != "" {
-			if err == nil || !strings.Contains(err.Error(), tt.err) {
-				t.Errorf("%s: %v, want %q", tt.pattern, err, tt.err)
-			}
-			continue
-		}
-		if err != nil || got[len(got)-1] != tt.want {
-			t.Errorf("%s: %q, %v, want %q", tt.pattern, got, err, tt.want)
-		}
-	}
-	if got := c.tail(2); got != "login: ready (overlay2)\nready again" {
-		t.Errorf("tail: %q", got)
-	}
+// Rewind makes all of the text count as not matched.
+func (c *Console) Rewind() { c.seen = 0 }
+
+// Find returns the first line of all text that has pattern, "" if none has.
+func (c *Console) Find(pattern string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(regexp.MustCompile("(?m)^.*(" + pattern + ").*$").Find(c.text))
 }
 
-func TestConsoleGivesUp(t *testing.T) {
-	c := newConsole()
-	if _, err := c.expect("never", time.Millisecond); err == nil || !strings.Contains(err.Error(), "not within 1ms") {
-		t.Errorf("deadline: %v", err)
-	}
-	_, _ = io.WriteString(c, "[    1.0] Kernel panic - not syncing: No working init found.\n")
-	if _, err := c.expect("docker", time.Minute); err == nil || !strings.Contains(err.Error(), "No working init") {
-		t.Errorf("panic: %v", err)
-	}
-	if _, err := c.expect("Kernel panic", time.Minute); err != nil {
-		t.Errorf("a panic that is asked for: %v", err)
-	}
+// Text is all that was printed so far.
+func (c *Console) Text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.text)
 }
