@@ -32,9 +32,8 @@ machines:
 - {mac: "02:00:00:00:00:09", ip: 10.9.0.19/24}
 `
 
-// binaries is a set with one that has no HTTP: whether it does is what the client says.
-func binaries(t testing.TB) *ipxe.Rule {
-	t.Helper()
+// testRule has small binaries. Whether one has HTTP is what the client says.
+func testRule() *ipxe.Rule {
 	pe := func(machine uint16) *fstest.MapFile {
 		b := make([]byte, 0x40+24)
 		copy(b, "MZ")
@@ -45,11 +44,11 @@ func binaries(t testing.TB) *ipxe.Rule {
 	}
 	set, err := ipxe.OpenBinaries(fstest.MapFS{"undionly.kpxe": {Data: make([]byte, 1024)}, "ipxe.efi": pe(0x8664), "snp-arm64.efi": pe(0xaa64)})
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	rule, err := ipxe.NewRule(set, ipxe.RuleOptions{})
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	return rule
 }
@@ -82,7 +81,7 @@ type bench struct {
 
 func config(t testing.TB) Config {
 	return Config{
-		Hardware: store(t, machines), Rule: binaries(t),
+		Hardware: store(t, machines), Rule: testRule(),
 		Subnets: []Subnet{
 			{Prefix: netip.MustParsePrefix("10.0.0.0/24"), Pools: []Range{{ip("10.0.0.1"), ip("10.0.0.103")}}, Router: ip("10.0.0.1"), NameServers: []netip.Addr{ip("10.0.0.53")}, LeaseTime: 10 * time.Minute},
 			{Prefix: netip.MustParsePrefix("10.7.0.0/24"), Pools: []Range{{ip("10.7.0.100"), ip("10.7.0.101")}}, Router: ip("10.7.0.1"), NextServer: ip("10.7.0.9"), Domain: "seven.example"},
