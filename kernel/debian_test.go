@@ -263,7 +263,7 @@ func download(archive, rel string) ([]byte, error) {
 
 func get(url string) ([]byte, error) {
 	client := http.Client{Timeout: 10 * time.Minute, Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: 20 * time.Second,
+		Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: time.Minute,
 	}}
 	resp, err := client.Get(url)
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 func openMirror(t testing.TB, f *mirrorFetcher) *debian.Repository {
 	t.Helper()
 	mirrors := debian.HostMirrors(os.DirFS("/"))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := f.Latest(ctx, []string{mirrors.Base(debian.MainArchive)[0] + "/dists/" + debian.DefaultSuite + "/InRelease"}, 1<<20); err != nil {
 		t.Skipf("no Debian mirror: %v", err)

@@ -83,13 +83,13 @@ func startDocker() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-exited:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			<-exited
 		}
 		_ = os.RemoveAll(dir)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	for {
 		if c, err := (&Docker{Host: "unix://" + d.socket}).Connect(ctx); err == nil {
@@ -101,7 +101,7 @@ func startDocker() {
 			d.reason = "dockerd ended: " + log.String()
 			return
 		case <-ctx.Done():
-			d.reason = "dockerd did not get ready in a minute"
+			d.reason = "dockerd did not get ready in three minutes"
 			return
 		case <-time.After(100 * time.Millisecond):
 		}

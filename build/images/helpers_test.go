@@ -279,7 +279,7 @@ func digestOf(t *testing.T, what interface{ Digest() (v1.Hash, error) }) v1.Hash
 // sources are Sources for amd64 with a cache of their own, in a hurry.
 func sources(t *testing.T, change ...func(*Sources)) *Sources {
 	t.Helper()
-	s := &Sources{Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, Dir: t.TempDir(), Backoff: time.Millisecond, Retries: 3, stall: 5 * time.Second}
+	s := &Sources{Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, Dir: t.TempDir(), Backoff: time.Millisecond, Retries: 3, stall: time.Minute}
 	s.Keychain = anonymous{}
 	for _, c := range change {
 		c(s)

@@ -211,7 +211,7 @@ func TestRegistryFaults(t *testing.T) {
 			}
 			s := sources(t, func(s *Sources) {
 				if strings.HasPrefix(tt.name, "slow") {
-					s.stall = 100 * time.Millisecond
+					s.stall = 3 * time.Second
 				}
 			})
 			img, err := s.Image(t.Context(), tr.ref("hook/app:v1"))

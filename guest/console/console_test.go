@@ -124,7 +124,7 @@ func TestWriter(t *testing.T) {
 			t.Fatalf("Write = %d, %v", n, err)
 		}
 	}
-	w.Flush(5 * time.Second)
+	w.Flush(time.Minute)
 	for _, name := range []string{"a", "b"} {
 		if got, _ := os.ReadFile(filepath.Join(dev, name)); string(got) != "line\nline\nline\n" {
 			t.Errorf("%s holds %q", name, got)

@@ -106,7 +106,7 @@ func fakePID1(script, faults string) {
 }
 
 func waitFor(file, text string) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if strings.Contains(readFile(file), text) {
 			return
 		}

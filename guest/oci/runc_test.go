@@ -176,7 +176,7 @@ func testRunc(t *testing.T) Runc {
 // run starts a container, waits for it and returns its exit status and output.
 func run(t *testing.T, r Runc, b Bundle) (unix.WaitStatus, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	reader, writer, err := os.Pipe()
 	if err != nil {

@@ -105,7 +105,7 @@ func TestAppear(t *testing.T) {
 	for name, make := range tests {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "worker", "reboot")
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			done := waitFor(ctx, path)
 			if err := make(path); err != nil {

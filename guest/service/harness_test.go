@@ -115,7 +115,7 @@ func newLab(t *testing.T, change func(*Options)) *lab {
 		Exits: &exits, LogDir: filepath.Join(dir, "log"),
 		Log:     &bootlog.Log{Console: l, Now: func() time.Duration { return 0 }},
 		Backoff: Backoff{Min: 20 * time.Millisecond, Max: 80 * time.Millisecond},
-		Grace:   10 * time.Second,
+		Grace:   time.Minute,
 	}
 	if change != nil {
 		change(&o)
@@ -146,7 +146,7 @@ func (l *lab) bundle(name, script, annotations string) string {
 // expect waits until something holds.
 func (l *lab) expect(what string, holds func() bool) {
 	l.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if holds() {
 			return
 		}

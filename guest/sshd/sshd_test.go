@@ -137,14 +137,13 @@ func TestLogin(t *testing.T) {
 		}
 	}()
 	dial := func(auth ssh.AuthMethod) (client *ssh.Client, err error) {
-		for range 100 { // until it listens
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // until it listens
 			client, err = ssh.Dial("tcp", address, &ssh.ClientConfig{
-				User: "root", Auth: []ssh.AuthMethod{auth}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: 10 * time.Second,
+				User: "root", Auth: []ssh.AuthMethod{auth}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: time.Minute,
 			})
 			if err == nil || !strings.Contains(err.Error(), "refused") {
 				return client, err
 			}
-			time.Sleep(50 * time.Millisecond)
 		}
 		return client, err
 	}

@@ -34,7 +34,7 @@ func debianBinaries(t testing.TB) string {
 	if _, err := exec.LookPath("dpkg-deb"); err != nil {
 		t.Skip("no dpkg-deb")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	deb, err := downloadPackage(ctx, t.TempDir())
 	if err != nil {

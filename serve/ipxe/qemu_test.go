@@ -52,7 +52,7 @@ func (c *console) String() string {
 // wait waits until the console shows every text, in this order.
 func (c *console) wait(t *testing.T, texts ...string) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	for {
 		rest, missing := flat(c.String()), ""
 		for _, text := range texts {
@@ -89,7 +89,7 @@ func startIPXE(t *testing.T, script string, args ...string) *console {
 	if err := os.WriteFile(file, []byte(script), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	c := &console{more: make(chan struct{}, 1)}
 	cmd := exec.CommandContext(ctx, qemu, append([]string{"-accel", "tcg", "-m", "256", "-nographic", "-no-reboot", "-kernel", lkrn, "-initrd", file}, args...)...)
 	cmd.Stdout, cmd.Stderr = c, c
@@ -106,7 +106,7 @@ func startIPXE(t *testing.T, script string, args ...string) *console {
 // tell writes to QEMU's monitor, which may still be about to listen.
 func tell(t *testing.T, monitor, commands string) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		conn, err := net.Dial("unix", monitor)
 		if err == nil {
