@@ -45,6 +45,7 @@ type Artifacts struct {
 	Segments        []Segment         `json:"segments"`         // of the initramfs, in order
 	Inputs          []Input           `json:"inputs"`           // sorted by kind, name
 	FirmwareMissing []MissingFirmware `json:"firmware_missing"` // modules without their firmware
+	Embedded        []EmbeddedImage   `json:"embedded,omitempty"`
 }
 
 // KernelInfo says which kernel an artifact set boots.

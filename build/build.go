@@ -12,6 +12,7 @@ import (
 
 	"hooksmith/build/debian"
 	"hooksmith/build/fetch"
+	"hooksmith/embed"
 )
 
 // Build makes the kernel and the initramfs of a flavor in Options.Out. Nothing
@@ -40,6 +41,7 @@ type builder struct {
 	*Plan
 	out    *output
 	layers *layers
+	store  *embed.Store // docker's, with the embedded images; nil until it is made
 }
 
 func (b *builder) build(ctx context.Context) (*Artifacts, error) {
@@ -67,7 +69,12 @@ func (b *builder) build(ctx context.Context) (*Artifacts, error) {
 	}
 	// 5. Write kernel and initramfs, or everything as one tar.
 	a := b.describe(k, tree)
-	if err := b.write(ctx, k, tree, parts, a); err != nil {
+	embedded, err := b.embedTrees(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.describeEmbedded(a)
+	if err := b.write(ctx, k, tree, parts, embedded, a); err != nil {
 		return nil, err
 	}
 	// 6. Say what it is made of, and put everything in place at once.
@@ -201,7 +208,11 @@ func (b *builder) prefetchImages(ctx context.Context) error {
 			missing = append(missing, img)
 		}
 	}
-	return source.Prefetch(ctx, missing...)
+	embedded, err := b.embedMissing(ctx)
+	if err != nil {
+		return err
+	}
+	return source.Prefetch(ctx, append(missing, embedded...)...)
 }
 
 func weight(l v1.Layer) int64 {

@@ -130,6 +130,10 @@ func isGenerated(l v1.Layer) bool {
 // unpacked is the layer's tar in the cache.
 func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (*os.File, error) {
 	return s.cache.Derive(ctx, tarKey(key), func(ctx context.Context, w io.Writer) error {
+		if direct, ok := l.(io.WriterTo); ok { // spares a pipe
+			_, err := direct.WriteTo(contextWriter{ctx, w})
+			return err
+		}
 		rc, err := l.Uncompressed()
 		if err != nil {
 			return err

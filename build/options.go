@@ -9,6 +9,7 @@ import (
 	"hooksmith/build/fetch"
 	"hooksmith/build/initramfs"
 	"hooksmith/build/linuxkit"
+	"hooksmith/embed"
 )
 
 // Options say what to build, from what, and where to. Flavor, Configs, Guest
@@ -42,6 +43,9 @@ type Options struct {
 	Firmware       []string // beside the flavor's
 	SSHKeys        []byte   // authorized_keys of the SSH server; none: no server
 	CACertificates []byte   // PEM, trusted beside Debian's
+
+	// Embed are images that docker has when HookOS starts; see embed.Merge.
+	Embed []embed.Want
 
 	Lock     *Lock          // build exactly these inputs; nil: the newest
 	Mirrors  debian.Mirrors // zero: ftp.debian.org

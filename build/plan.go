@@ -18,6 +18,7 @@ import (
 	"hooksmith/build/debian"
 	"hooksmith/build/images"
 	"hooksmith/build/linuxkit"
+	"hooksmith/embed"
 	"hooksmith/kernel"
 )
 
@@ -43,6 +44,7 @@ type Plan struct {
 	cfg      *linuxkit.Config
 	resolved *linuxkit.Resolved
 	boot     v1.Image // the kernel, if it is an image
+	embedded []embed.Image
 }
 
 // NewPlan settles the inputs of a build: it reads the configs, asks the Debian
@@ -78,6 +80,10 @@ func NewPlan(ctx context.Context, opt Options) (*Plan, error) {
 	}
 	// 3. The template, which now names all images, and those of others.
 	if err := p.resolve(ctx); err != nil {
+		return nil, err
+	}
+	// 4. The images that docker shall have.
+	if err := p.planEmbed(ctx); err != nil {
 		return nil, err
 	}
 	return p, p.checkLock()

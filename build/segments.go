@@ -15,17 +15,14 @@ import (
 
 // writeInitramfs writes the tree as a chain of archives, behind the kernel's
 // microcode if there is any.
-func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *rootfs.Tree, parts []part, a *Artifacts) error {
-	if err := b.warnXattrs(tree); err != nil {
-		return err
-	}
-	a.RAMNeededMiB = ramNeeded(tree.Size())
-	cuts, err := b.cut(tree, parts, a.RAMNeededMiB)
+func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *rootfs.Tree, parts []part, embedded []embeddedTree, a *Artifacts) error {
+	a.RAMNeededMiB = ramNeeded(a.UnpackedBytes)
+	cuts, err := b.cut(tree, parts, embedded, a.RAMNeededMiB)
 	if err != nil {
 		return err
 	}
 	name, _ := b.output(roleInitramfs)
-	task := b.observer().Begin("compressing "+name.name, tree.Size())
+	task := b.observer().Begin("compressing "+name.name, a.UnpackedBytes)
 	err = b.addFile(a, roleInitramfs, func(w io.Writer) error {
 		early, err := writeMicrocode(w, k)
 		if err != nil {
@@ -90,7 +87,7 @@ func segmentsOf(cuts []cut) []initramfs.Segment {
 // A file with several names goes to one segment with all of them, because hard
 // links end with their archive. So dividing costs no memory, and bytes only
 // where a compressor would have found the same twice.
-func (b *builder) cut(tree *rootfs.Tree, parts []part, ram int64) ([]cut, error) {
+func (b *builder) cut(tree *rootfs.Tree, parts []part, embedded []embeddedTree, ram int64) ([]cut, error) {
 	own := func(path, text string) (*rootfs.Tree, error) {
 		return rootfs.New(map[string]*rootfs.Inode{path: b.file(0o644, []byte(text))})
 	}
@@ -104,9 +101,25 @@ func (b *builder) cut(tree *rootfs.Tree, parts []part, ram int64) ([]cut, error)
 			return nil, err
 		}
 	}
-	cuts := []cut{{initramfs.Segment{Name: groupBase, Tree: tree}, names(parts)}}
-	if !b.opt.OneSegment {
-		cuts = divide(tree, parts)
+	all := []*rootfs.Tree{tree}
+	for _, e := range embedded {
+		all = append(all, e.tree)
+	}
+	attributes, err := b.xattrCut(b.ownInit(parts), all...)
+	if err != nil {
+		return nil, err
+	}
+	var cuts []cut
+	if b.opt.OneSegment {
+		if tree, parts, err = mergeEmbedded(tree, parts, embedded); err != nil {
+			return nil, err
+		}
+		cuts = []cut{{initramfs.Segment{Name: groupBase, Tree: tree}, names(parts)}}
+	} else {
+		cuts = append(divide(tree, parts), b.embedCuts(embedded)...)
+	}
+	if attributes != nil {
+		cuts = append(cuts, *attributes)
 	}
 	if b.ownInit(parts) {
 		complete, err := own(completeFile, "complete\n")
@@ -117,6 +130,9 @@ func (b *builder) cut(tree *rootfs.Tree, parts []part, ram int64) ([]cut, error)
 	}
 	for i := range cuts {
 		s := &cuts[i].Segment
+		if strings.HasPrefix(s.Name, groupEmbed+" ") {
+			continue
+		}
 		s.Compression, s.Level, s.Epoch, s.Last = b.opt.Compression, b.opt.level(), b.opt.Epoch, inContainers
 		if s.Name == groupModules || s.Name == groupFirmware {
 			// They are compressed already: a higher level costs time and

@@ -45,8 +45,12 @@ func (b *builder) describe(k *openedKernel, tree *rootfs.Tree) *Artifacts {
 }
 
 // write makes the artifacts of the format.
-func (b *builder) write(ctx context.Context, k *openedKernel, tree *rootfs.Tree, parts []part, a *Artifacts) error {
+func (b *builder) write(ctx context.Context, k *openedKernel, tree *rootfs.Tree, parts []part, embedded []embeddedTree, a *Artifacts) error {
 	if b.opt.Format == Tar {
+		tree, parts, err := mergeEmbedded(tree, parts, embedded)
+		if err != nil {
+			return err
+		}
 		a.UnpackedBytes = tree.Size()
 		return b.addFile(a, roleTar, func(w io.Writer) error { return writeTar(ctx, w, tree, parts) })
 	}
@@ -58,7 +62,10 @@ func (b *builder) write(ctx context.Context, k *openedKernel, tree *rootfs.Tree,
 	if err := b.writeKernel(k, a); err != nil {
 		return err
 	}
-	return b.writeInitramfs(ctx, k, deduped, parts, a)
+	for _, e := range embedded { // not deduplicated: hard links would join files of different layers
+		a.UnpackedBytes += e.tree.Size()
+	}
+	return b.writeInitramfs(ctx, k, deduped, parts, embedded, a)
 }
 
 // editedAtRunTime keeps files apart that programs write in place: a hard link

@@ -116,8 +116,8 @@ func TestDocker(t *testing.T) {
 	loose := registry.push(t, "test/loose:1", looseImage())
 
 	s, err := NewStore([]Image{
-		{Want: Want{Source: registry.host + "/test/built:1", Names: []string{"127.0.0.1/embedded/built:latest", "built:1"}}, Image: built, Digests: []string{digest("e")}},
-		{Want: Want{Source: registry.host + "/test/made:1", Names: []string{"127.0.0.1/embedded/made:latest"}}, Image: made},
+		{Want: Want{Source: registry.host + "/test/built:1", Names: []string{"127.0.0.1/embedded/built:latest", "built:1"}}, Image: built, Digests: []string{digest("e"), must(built.Digest()).String()}},
+		{Want: Want{Source: registry.host + "/test/made:1", Names: []string{"127.0.0.1/embedded/made:latest"}}, Image: made, Digests: []string{must(made.Digest()).String()}},
 		{Want: Want{Source: registry.host + "/test/loose:1", Names: []string{"127.0.0.1/embedded/loose:latest"}}, Image: loose},
 	})
 	if err != nil {

@@ -20,8 +20,9 @@ import (
 type Image struct {
 	Want
 	Image v1.Image // of the one platform that boots it
-	// Digests are what docker shall know the image by beside its own digest:
-	// of the index that it was chosen from.
+	// Digests are what docker shall know the image by (RepoDigests): its own,
+	// and that of the index that it was chosen from. None for an image that no
+	// registry has.
 	Digests []string
 }
 
@@ -162,15 +163,8 @@ func checkLayers(n int, config *imageConfig) error {
 
 // digestsOf are the references by digest that the image is known by.
 func digestsOf(img Image) ([]string, error) {
-	own, err := img.Image.Digest()
-	if err != nil {
-		return nil, err
-	}
 	var out []string
-	for _, d := range append([]string{own.String(), img.Digest}, img.Digests...) {
-		if d == "" {
-			continue
-		}
+	for _, d := range img.Digests {
 		name, err := digestName(img.Source, d)
 		if err != nil {
 			return nil, err

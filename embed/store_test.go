@@ -20,8 +20,8 @@ func TestStore(t *testing.T) {
 	a, b := imageOf(base), imageOf(base, top)
 	index := digest("d")
 	s, err := NewStore([]Image{
-		{Want: Want{Source: "example.org/x/a:1", Names: []string{"127.0.0.1/embedded/a:latest"}}, Image: a},
-		{Want: Want{Source: "alpine:3", Names: []string{"alpine:3", "127.0.0.1/embedded/b:v2"}}, Image: b, Digests: []string{index}},
+		{Want: Want{Source: "example.org/x/a:1", Names: []string{"127.0.0.1/embedded/a:latest"}}, Image: a, Digests: []string{must(a.Digest()).String()}},
+		{Want: Want{Source: "alpine:3", Names: []string{"alpine:3", "127.0.0.1/embedded/b:v2"}}, Image: b, Digests: []string{index, must(b.Digest()).String()}},
 	})
 	if err != nil {
 		t.Fatal(err)

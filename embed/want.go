@@ -24,6 +24,7 @@ const WorkerName = Prefix + "tink-worker:latest"
 type Want struct {
 	Source string   // reference to look for, as it was given
 	Digest string   // "sha256:..." that Source must have; "": whatever it has now
+	Known  []string // other digests of the same image: of the index that it was exported from
 	Names  []string // in the store, with tags, as docker shows them: 127.0.0.1/embedded/cexec:latest
 	Origin string   // who wants it, for messages: "bundle.yaml: Kubernetes 1.30", "images.txt:3", "--agent"
 
