@@ -114,4 +114,4 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.Serv
 
 // Stop ends the live streams, which otherwise never end. Give it to
 // http.Server.RegisterOnShutdown.
-func (h *Handler) Stop() { h.stop() }
+func (h *Handler) Stop() { h.state.stop() }

@@ -69,14 +69,21 @@ func (t *Timeline) changedSince(since uint64) []Machine {
 }
 
 // Sort orders machines as Machines does: the worst first, then those that boot,
-// then the latest.
+// then the latest boot, so that a machine keeps its place while it boots.
 func Sort(machines []Machine) {
-	order := []State{Stuck, Booting, Up, Idle, Silent, Unasked}
 	slices.SortFunc(machines, func(a, b Machine) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(order, a.State), slices.Index(order, b.State)),
-			b.Last.Compare(a.Last), strings.Compare(a.MAC, b.MAC))
+		return cmp.Or(cmp.Compare(a.State.Rank(), b.State.Rank()), b.began().Compare(a.began()), strings.Compare(a.MAC, b.MAC))
 	})
+}
+
+// Rank is the place of a state in that order.
+func (s State) Rank() int { return slices.Index([]State{Stuck, Booting, Up, Idle, Silent, Unasked}, s) }
+
+func (m *Machine) began() time.Time {
+	if m.Boot == nil {
+		return m.Last
+	}
+	return m.Boot.Start
 }
 
 func (t *Timeline) detail(mac string) (Detail, bool) {
