@@ -86,11 +86,8 @@ func (a *artifacts) open(name string, who asker) (*opened, error) {
 func (a *artifacts) find(name string, who asker) (*opened, *os.Root, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if err := a.lookup(); err != nil {
-		return nil, nil, err
-	}
 	dir, base := path.Split(name)
-	f, err := a.folder(path.Clean(dir), base)
+	f, err := a.uptodate(path.Clean(dir), base)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -104,6 +101,23 @@ func (a *artifacts) find(name string, who asker) (*opened, *os.Root, error) {
 	}
 	o, err := openLive(a.root, name)
 	return o, a.root, err
+}
+
+// uptodate is the folder as it is now. Where a build has just been put in place,
+// the moment is waited for that it can be told from half of one.
+func (a *artifacts) uptodate(dir, base string) (*folder, error) {
+	for try := 0; ; try++ {
+		if err := a.lookup(); err != nil {
+			return nil, err
+		}
+		f, err := a.folder(dir, base)
+		if err != nil || !f.soon || try == 3 {
+			return f, err
+		}
+		a.mu.Unlock()
+		time.Sleep(tick)
+		a.mu.Lock()
+	}
 }
 
 // lookup opens the folder, again when another has its name. While the name is

@@ -29,11 +29,11 @@ type claims struct {
 
 func (c claims) of(name string) string { return c.sums[name] }
 
-// fit reports whether the files are those that are claimed, as far as sizes
-// tell.
+// fit reports whether the files are those that hook.json tells of: of the
+// right sizes, and none put in place after it.
 func (c claims) fit(files map[string]identity) bool {
 	for name, size := range c.sizes {
-		if id, ok := files[name]; !ok || id.size != size {
+		if id, ok := files[name]; !ok || id.size != size || id.ctime > files[manifestName].ctime {
 			return false
 		}
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	settle     = 2 * time.Second // without a change, before new files are taken up
+	settle     = 2 * time.Second       // without a change, before new files are taken up
+	tick       = 20 * time.Millisecond // what file systems' times are exact to, with some to spare
 	maxFolders = 16
 	maxHeld    = 128 // files of a folder; one with more is served as it stands
 )
@@ -21,6 +22,7 @@ const (
 // snapshot is the files of a folder at one moment, held open: whatever
 // happens to their names, they can be had as long as somebody refers to it.
 type snapshot struct {
+	all    map[string]identity // also what could not be opened
 	files  map[string]*held
 	since  time.Time
 	claims claims
@@ -63,6 +65,7 @@ type folder struct {
 	// clear whether that is all of it.
 	next      map[string]identity
 	nextSince time.Time
+	soon      bool // it is all of it, if nothing happened in the last tick
 }
 
 func (f *folder) drop() {
@@ -94,7 +97,7 @@ func (a *artifacts) folder(dir, base string) (*folder, error) {
 	}
 	f.used = a.now()
 	id := identityOf(info)
-	if f.current != nil && f.next == nil && f.dirID == id && base != "" && f.stillHas(a.root, base) {
+	if f.current != nil && f.next == nil && !f.soon && f.dirID == id && base != "" && f.stillHas(a.root, base) {
 		return f, nil
 	}
 	return f, a.update(f, id)
@@ -127,17 +130,25 @@ func (a *artifacts) update(f *folder, dirID identity) error {
 	if err != nil {
 		return err
 	}
+	f.soon = false
 	if f.current != nil {
-		if same(f.current, files) {
+		if maps.EqualFunc(f.current.all, files, identity.same) {
 			f.next, f.dirID = nil, dirID
 			return nil
 		}
-		newest = max(newest, dirID.mtime, dirID.ctime)
-		if !a.settled(f, files, time.Unix(0, newest)) {
+		if !a.settled(f, files, time.Unix(0, max(newest, dirID.mtime, dirID.ctime))) {
 			return nil
 		}
 	}
-	a.take(f, files)
+	s := a.hold(f.dir, files)
+	// Had a build been put in place while we read, the folder would tell.
+	info, err := a.root.Stat(f.dir)
+	if f.current != nil && (err != nil || identityOf(info) != dirID) {
+		s.release()
+		f.soon = err == nil
+		return nil
+	}
+	a.take(f, s)
 	f.next, f.dirID = nil, dirID
 	return nil
 }
@@ -169,32 +180,18 @@ func (a *artifacts) scan(dir string) (files map[string]identity, newest int64, e
 	return files, newest, nil
 }
 
-func same(s *snapshot, files map[string]identity) bool {
-	if len(s.files) != len(files) {
-		return false
-	}
-	for name, id := range files {
-		if h := s.files[name]; h == nil || !h.id.same(id) {
-			return false
-		}
-	}
-	return true
-}
-
 // settled reports whether new files are all there: a build writes hook.json
 // last, so a new one that fits its files says so. Else nothing may have
 // changed for a while, by the files' times or by what was seen.
 func (a *artifacts) settled(f *folder, files map[string]identity, newest time.Time) bool {
-	if id, ok := files[manifestName]; ok {
-		if h := f.current.files[manifestName]; h == nil || !h.id.same(id) {
-			if readClaims(a.root, f.dir).fit(files) {
-				return true
-			}
-		}
-	}
 	now := a.now()
-	if now.Sub(newest) >= settle {
+	age := now.Sub(newest)
+	if age >= settle {
 		return true
+	}
+	if f.current.lacks(manifestName, files) && readClaims(a.root, f.dir).fit(files) {
+		f.soon = age < tick
+		return !f.soon
 	}
 	if f.next == nil || !maps.EqualFunc(f.next, files, identity.same) {
 		f.next, f.nextSince = files, now
@@ -203,21 +200,34 @@ func (a *artifacts) settled(f *folder, files map[string]identity, newest time.Ti
 	return now.Sub(f.nextSince) >= settle
 }
 
-// take makes the folder's files the current ones.
-func (a *artifacts) take(f *folder, files map[string]identity) {
-	s := &snapshot{files: map[string]*held{}, since: a.now(), refs: 1, claims: readClaims(a.root, f.dir)}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		full := path.Join(f.dir, name)
-		file, info, err := openRegular(a.root, full)
+// lacks reports whether files have another file under a name.
+func (s *snapshot) lacks(name string, files map[string]identity) bool {
+	id, ok := files[name]
+	mine, had := s.all[name]
+	return ok && (!had || !mine.same(id))
+}
+
+// hold opens the files of a folder.
+func (a *artifacts) hold(dir string, files map[string]identity) *snapshot {
+	s := &snapshot{all: files, files: map[string]*held{}, since: a.now(), refs: 1, claims: readClaims(a.root, dir)}
+	for name := range files {
+		file, info, err := openRegular(a.root, path.Join(dir, name))
 		if err != nil {
-			a.log.Error("an artifact cannot be read: its readers get an error", "file", full, "error", err)
+			a.log.Error("an artifact cannot be read: its readers get an error", "file", path.Join(dir, name), "error", err)
 			continue
 		}
-		h := &held{file: file, id: identityOf(info)}
-		want := s.claims.of(name)
+		s.files[name] = &held{file: file, id: identityOf(info)}
+		s.all[name] = s.files[name].id
+	}
+	return s
+}
+
+// take makes a snapshot the folder's current one.
+func (a *artifacts) take(f *folder, s *snapshot) {
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
+		h, full, want := s.files[name], path.Join(f.dir, name), s.claims.of(name)
 		report := func(d *digest) { a.verify(full, want, d) }
 		h.digest = a.digests.of(job{id: h.id, want: want, open: a.opener(s, h), report: report}, later)
-		s.files[name] = h
 	}
 	first := f.current == nil
 	f.drop()

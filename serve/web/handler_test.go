@@ -360,7 +360,8 @@ func TestMachines(t *testing.T) {
 	if e, ok := l.find(event.Unknown, "/auto.ipxe"); !ok || e.MAC != unknownMAC || e.IP != "10.0.0.77" || e.Arch != "arm64?" {
 		t.Errorf("%v %+v", ok, e)
 	}
-	s.TrustedProxies = nil
+	s, _ = newServer(t)
+	addr = start(t, s)
 	if _, body := get(t, c, "GET", "http://"+addr+"/auto.ipxe", "X-Forwarded-For: 10.0.0.5"); !strings.Contains(string(body), "loop") {
 		t.Errorf("anybody's X-Forwarded-For: %s", body)
 	}
