@@ -158,6 +158,9 @@ func (b *builder) unpack(ctx context.Context, todo []v1.Layer) error {
 
 // allImages are the images whose trees land in the initramfs, and the kernel's.
 func (b *builder) allImages() []v1.Image {
+	if b.resolved == nil { // only images to embed
+		return nil
+	}
 	images := slices.Clone(b.resolved.Init)
 	for _, c := range b.resolved.Containers {
 		images = append(images, c.Image)

@@ -30,7 +30,7 @@ const groupEmbed = "embed"
 
 // EmbeddedImage is an image in the store that HookOS brings along.
 type EmbeddedImage struct {
-	ID      string   `json:"id"` // of its configuration, as docker images shows it
+	ID      string   `json:"id,omitempty"` // of its configuration, as docker images shows it
 	Names   []string `json:"names"`
 	Digests []string `json:"digests,omitempty"`
 	Source  string   `json:"source"`
@@ -116,9 +116,9 @@ func isRepacked(img v1.Image) bool {
 }
 
 // ownTemplateInit reports whether the template's init is ours, which restores
-// device nodes and extended attributes.
+// device nodes and extended attributes. Without a template it is.
 func (p *Plan) ownTemplateInit() bool {
-	return slices.ContainsFunc(p.cfg.Init, func(image linuxkit.Image) bool { return p.images[linuxkit.ReferenceExpand(image.Ref)] != nil })
+	return p.cfg == nil || slices.ContainsFunc(p.cfg.Init, func(image linuxkit.Image) bool { return p.images[linuxkit.ReferenceExpand(image.Ref)] != nil })
 }
 
 // embedStore lays the embedded images out as docker's store; nil: there are

@@ -19,7 +19,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"hooksmith/build/debian"
 	"hooksmith/build/fetch"
 	"hooksmith/build/initramfs"
 	"hooksmith/build/linuxkit"
@@ -80,14 +79,7 @@ func want(t testing.TB, text string) embed.Want {
 // embedder is a builder of flavors with hooksmith's init that has images to
 // embed and nothing else.
 func embedder(cache *fetch.Cache, source linuxkit.Resolver, wants ...embed.Want) (*builder, error) {
-	ctx := context.Background()
-	p := &Plan{
-		opt:     Options{Cache: cache, Embed: wants, Images: source, Log: slog.New(slog.DiscardHandler), Program: "test"},
-		cfg:     &linuxkit.Config{Init: []linuxkit.Image{{Ref: "hook-init"}}},
-		images:  map[string]*debian.Plan{"docker.io/library/hook-init:latest": {}},
-		foreign: &foreign{source: source, found: map[string]*foreignImage{}},
-	}
-	return &builder{Plan: p, layers: newLayers(cache)}, p.planEmbed(ctx)
+	return planOnlyEmbed(context.Background(), Options{Cache: cache, Embed: wants, Images: source, Program: "test"})
 }
 
 // writeEmbedded writes the segments of the embedded images, as a build does.

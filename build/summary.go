@@ -15,6 +15,7 @@ type Summary struct {
 	Packages      []*debian.Package `json:"packages"`
 	DownloadBytes int64             `json:"download_bytes"` // of packages, with an empty cache
 	Outputs       []string          `json:"outputs"`
+	Embedded      []EmbeddedImage   `json:"embedded,omitempty"`
 }
 
 // Summary returns what the plan would build, of what.
@@ -35,6 +36,9 @@ func (p *Plan) Summary() Summary {
 		}
 	}
 	slices.Sort(s.Images)
+	for _, img := range p.embedded {
+		s.Embedded = append(s.Embedded, EmbeddedImage{Names: img.Names, Digests: img.Digests, Source: img.Ref()})
+	}
 	for _, pkg := range p.packages {
 		s.DownloadBytes += pkg.Size
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -166,6 +167,9 @@ func (a *app) printPlan(cmd *cobra.Command, opt build.Options, asJSON bool) erro
 	}
 	for _, p := range s.Packages {
 		fmt.Fprintf(w, "package\t%s %s\t%s\n", p.Name, p.Version, byteCount(p.Size))
+	}
+	for _, img := range s.Embedded {
+		fmt.Fprintf(w, "embed\t%s\t%s\n", strings.Join(img.Names, " "), img.Source)
 	}
 	fmt.Fprintf(w, "total\t%d packages\t%s\n", len(s.Packages), byteCount(s.DownloadBytes))
 	for _, name := range s.Outputs {

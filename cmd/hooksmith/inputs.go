@@ -31,6 +31,7 @@ type inputFlags struct {
 	name, arch                         string
 	compat, decompress                 bool
 	images                             sourceFlags
+	embed                              embedFlags
 }
 
 func (o *inputFlags) add(cmd *cobra.Command) {
@@ -40,6 +41,7 @@ func (o *inputFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.snapshot, "debian-snapshot", "", "take the packages of this `TIME`, as in 20260912T083000Z, from snapshot.debian.org")
 	o.addCacheDir(cmd)
 	o.images.add(cmd)
+	o.embed.add(cmd)
 	f.BoolVar(&o.offline, "offline", false, "use the cache only; fail if something is not in it")
 	f.StringArrayVar(&o.set, "set", nil, "set a variable of the template, `NAME=VALUE` (repeatable)")
 	f.StringSliceVar(&o.firmware, "firmware", nil, "add firmware for these drivers or packages, as in bnx2,ice (non-free-firmware)")
@@ -101,8 +103,12 @@ func (o *inputFlags) options(ctx context.Context, a *app, args []string) (build.
 	}
 	opt.Cache = &fetch.Cache{Dir: o.cache(), Offline: o.offline, Observer: a.progress, Log: a.log}
 	opt.Compat, opt.DecompressKernel, opt.Program = o.compat, o.decompress, program()
-	opt.Images, err = o.images.sources(ctx, a, &opt, o.cache(), o.offline)
-	return opt, err
+	sources, err := o.images.sources(ctx, a, &opt, o.cache(), o.offline)
+	if err != nil {
+		return opt, err
+	}
+	opt.Images = sources
+	return opt, o.embed.apply(ctx, a, &opt, sources)
 }
 
 func (o *inputFlags) cache() string {

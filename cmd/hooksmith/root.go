@@ -49,6 +49,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
 	root.PersistentFlags().Var(&choice{&logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "least important messages to show on stderr")
 	root.AddCommand(
 		newBuild(a),
+		newEmbed(a),
 		newLint(a),
 		newList(a),
 		newUpdate(a),
