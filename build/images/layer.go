@@ -12,8 +12,9 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"hooksmith/build/gunzip"
 )
 
 // Bounds on what a layer may unpack to. No gzip stream grows more than 1032
@@ -96,7 +97,7 @@ func decompress(r io.Reader) (io.Reader, func(), error) {
 	}
 	switch {
 	case bytes.HasPrefix(magic, gzipMagic):
-		z, err := gzip.NewReader(br)
+		z, err := gunzip.NewReader(br)
 		if err != nil {
 			return nil, nil, err
 		}

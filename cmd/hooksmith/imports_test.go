@@ -25,6 +25,7 @@ var below = map[string][]string{
 	"build":           {"build/*", "kernel", "embed"},
 	"build/initramfs": {"build/rootfs", "build/zstdlong"},
 	"build/zstdlong":  {},
+	"build/gunzip":    {},
 	"build/rootfs":    {},
 	"build/linuxkit":  {},
 	"build/debian":    {},

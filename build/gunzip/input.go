@@ -1,0 +1,110 @@
+package gunzip
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+const (
+	inputSize = 128 << 10
+	inputPad  = 16 // zeros after the end, so that eight bytes can always be read
+)
+
+// input is the compressed side: bytes, and the bits that were taken from them.
+type input struct {
+	src io.Reader
+	in  []byte // inputPad longer than what it can hold
+	at  int    // next byte
+	end int    // of what was read
+	eof bool   // there is no more than that
+
+	bits uint64 // the next is the lowest; what is above n is undefined
+	n    uint   // how many of them
+}
+
+// more reads on. What is not used yet moves to the front, with what align may
+// want back.
+func (r *input) more() error {
+	drop := max(r.at-8, 0)
+	kept := copy(r.in, r.in[drop:r.end])
+	r.at, r.end = r.at-drop, kept
+	for empty := 0; ; empty++ {
+		n, err := r.src.Read(r.in[r.end:inputSize])
+		r.end += n
+		switch {
+		case err == io.EOF:
+			r.eof = true
+			clear(r.in[r.end : r.end+inputPad])
+			return nil
+		case err != nil:
+			return err
+		case r.end-kept >= 16 || r.end == inputSize:
+			return nil
+		case n == 0 && empty > 100:
+			return io.ErrNoProgress
+		case n > 0:
+			empty = 0
+		}
+	}
+}
+
+// need makes sure that there are at least 56 bits, zeros after the end.
+func (r *input) need() error {
+	if r.at+8 > r.end && !r.eof {
+		if err := r.more(); err != nil {
+			return err
+		}
+	}
+	if r.eof && r.at-int(r.n>>3) > r.end {
+		return io.ErrUnexpectedEOF
+	}
+	r.refill()
+	return nil
+}
+
+// refill fills bits from in, where eight bytes must be.
+func (r *input) refill() {
+	r.bits |= binary.LittleEndian.Uint64(r.in[r.at:]) << (r.n & 63)
+	r.at += int(63-r.n) >> 3
+	r.n |= 56
+}
+
+// take returns the next k bits, which must be there.
+func (r *input) take(k uint) uint {
+	v := uint(r.bits) & (1<<k - 1)
+	r.bits >>= k
+	r.n -= k
+	return v
+}
+
+// align gives the bytes back that are in bits.
+func (r *input) align() error {
+	r.at -= int(r.n >> 3)
+	r.bits, r.n = 0, 0
+	if r.at > r.end {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// bytes fills p from a byte boundary.
+func (r *input) bytes(p []byte) error {
+	for len(p) > 0 {
+		if r.at == r.end {
+			if r.eof {
+				return io.ErrUnexpectedEOF
+			}
+			if err := r.more(); err != nil {
+				return err
+			}
+			continue
+		}
+		n := copy(p, r.in[r.at:r.end])
+		r.at += n
+		p = p[n:]
+	}
+	return nil
+}
+
+var errCorrupt = errors.New("the deflate stream is damaged")

@@ -1,0 +1,142 @@
+package gunzip
+
+import (
+	"bytes"
+	"compress/gzip"
+	"hash/crc32"
+	"io"
+)
+
+// Reader decompresses a gzip file. It is not safe for concurrent use.
+type Reader struct {
+	inflater
+	read int // of out: given to the caller, up to pos
+	crc  uint32
+	size uint32 // of the member, so far
+	err  error
+}
+
+// NewReader returns a Reader after it has read the first member's header. It
+// may read more from r than the file has.
+func NewReader(r io.Reader) (*Reader, error) {
+	z := &Reader{}
+	z.src = r
+	z.in = make([]byte, inputSize+inputPad)
+	z.out = make([]byte, outputSize+outputSlack)
+	if err := z.header(); err != nil {
+		return nil, err
+	}
+	return z, nil
+}
+
+// Read implements io.Reader.
+func (z *Reader) Read(p []byte) (n int, err error) {
+	for z.read == z.pos {
+		if z.err != nil {
+			return 0, z.err
+		}
+		z.next()
+	}
+	n = copy(p, z.out[z.read:z.pos])
+	z.read += n
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo.
+func (z *Reader) WriteTo(w io.Writer) (n int64, err error) {
+	for {
+		if z.read < z.pos {
+			k, err := w.Write(z.out[z.read:z.pos])
+			n += int64(k)
+			z.read += k
+			if err != nil {
+				return n, err
+			}
+		}
+		if z.err == io.EOF {
+			return n, nil
+		}
+		if z.err != nil {
+			return n, z.err
+		}
+		z.next()
+	}
+}
+
+// next decompresses some more, all of which was read.
+func (z *Reader) next() {
+	z.slide()
+	z.read = z.pos
+	ended, err := z.inflate()
+	some := z.out[z.read:z.pos]
+	z.crc = crc32.Update(z.crc, crc32.IEEETable, some)
+	z.size += uint32(len(some))
+	if err == nil && ended {
+		err = z.nextMember()
+	}
+	z.err = err
+}
+
+// nextMember checks the trailer of one and reads the header of the next.
+func (z *Reader) nextMember() error {
+	var t [8]byte
+	if err := z.bytes(t[:]); err != nil {
+		return err
+	}
+	if le32(t[:]) != z.crc || le32(t[4:]) != z.size {
+		return gzip.ErrChecksum
+	}
+	return z.header()
+}
+
+func le32(b []byte) uint32 {
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
+// header reads a member's header (RFC 1952, 2.3); io.EOF is that there is none.
+func (z *Reader) header() error {
+	const hasCRC, hasExtra, hasName, hasComment = 1 << 1, 1 << 2, 1 << 3, 1 << 4
+	z.begin()
+	z.crc, z.size = 0, 0
+	var h [10]byte
+	if err := z.bytes(h[:1]); err == io.ErrUnexpectedEOF {
+		return io.EOF
+	}
+	if err := z.bytes(h[1:]); err != nil {
+		return err
+	}
+	if !bytes.Equal(h[:3], []byte{0x1f, 0x8b, 8}) {
+		return gzip.ErrHeader
+	}
+	crc := crc32.ChecksumIEEE(h[:])
+	field := func(p []byte) error {
+		err := z.bytes(p)
+		crc = crc32.Update(crc, crc32.IEEETable, p)
+		return err
+	}
+	if h[3]&hasExtra != 0 {
+		if err := field(h[:2]); err != nil {
+			return err
+		}
+		if err := field(make([]byte, int(h[0])|int(h[1])<<8)); err != nil {
+			return err
+		}
+	}
+	for _, flag := range []byte{hasName, hasComment} {
+		for h[0] = 1; h[3]&flag != 0 && h[0] != 0; {
+			if err := field(h[:1]); err != nil {
+				return err
+			}
+		}
+	}
+	if h[3]&hasCRC != 0 {
+		want := uint16(crc)
+		if err := z.bytes(h[:2]); err != nil {
+			return err
+		}
+		if uint16(h[0])|uint16(h[1])<<8 != want {
+			return gzip.ErrHeader
+		}
+	}
+	return nil
+}

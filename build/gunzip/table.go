@@ -1,0 +1,160 @@
+package gunzip
+
+import "math/bits"
+
+// An entry of a table says what the next bits are. It is zero where no code
+// begins like that; else
+//
+//	literal  1<<31 | value<<16            | length of the code
+//	number   base<<16 | length<<8         | length and extra bits
+//	link     index<<16 | isLink | bits<<8 | bits of the first table
+//	end      isEnd                        | length
+type entry uint32
+
+const (
+	isLiteral entry = 1 << 31
+	isLink    entry = 1 << 15
+	isEnd     entry = 1 << 14
+
+	maxLength  = 15
+	maxLiteral = 288
+	maxNumbers = 32
+)
+
+// table decodes a Huffman code: its first bits lead to an entry, or to a link
+// and on to a second table.
+type table struct {
+	bits    uint // of the first
+	entries []entry
+}
+
+// build makes the table of the code whose symbols have these lengths (RFC
+// 1951, 3.2.2), and mean these entries but for the length. It reports whether
+// there is such a code: complete, or with a single symbol.
+func (t *table) build(size uint, lengths []uint8, meaning []entry) bool {
+	var count [maxLength + 1]int
+	for _, n := range lengths {
+		count[n]++
+	}
+	count[0] = 0
+	var next [maxLength + 2]uint
+	left, longest := 1, 0
+	for n := 1; n <= maxLength; n++ {
+		left = left<<1 - count[n]
+		if left < 0 {
+			return false
+		}
+		next[n+1] = (next[n] + uint(count[n])) << 1
+		if count[n] > 0 {
+			longest = n
+		}
+	}
+	if left > 0 && longest > 0 && (longest > 1 || count[1] != 1) {
+		return false
+	}
+	t.reset(size)
+	t.link(size, lengths, next)
+	for symbol, n := range lengths {
+		if n == 0 {
+			continue
+		}
+		code := uint(bits.Reverse16(uint16(next[n]))) >> (16 - n)
+		next[n]++
+		t.enter(code, uint(n), meaning[symbol])
+	}
+	return true
+}
+
+func (t *table) reset(size uint) {
+	t.bits = size
+	if cap(t.entries) < 1<<size {
+		t.entries = make([]entry, 1<<size, 3<<size)
+	}
+	t.entries = t.entries[:1<<size]
+	clear(t.entries)
+}
+
+// link makes a second table for each beginning of codes that are longer than
+// the first one's bits, as large as the longest of them needs.
+func (t *table) link(size uint, lengths []uint8, next [maxLength + 2]uint) {
+	for _, n := range lengths {
+		if n == 0 {
+			continue
+		}
+		code := uint(bits.Reverse16(uint16(next[n]))) >> (16 - n)
+		next[n]++
+		if uint(n) <= size {
+			continue
+		}
+		first := &t.entries[code&(1<<size-1)]
+		*first = max(*first, isLink|entry(uint(n)-size)<<8|entry(size))
+	}
+	for i := range 1 << size {
+		if e := t.entries[i]; e != 0 {
+			t.entries[i] |= entry(len(t.entries)) << 16
+			for range 1 << (e >> 8 & 15) {
+				t.entries = append(t.entries, 0)
+			}
+		}
+	}
+}
+
+// enter puts a code wherever it is what the bits begin with.
+func (t *table) enter(code, n uint, meaning entry) {
+	part, size := t.entries[:1<<t.bits], t.bits
+	e := meaning + entry(n)
+	if meaning&(isLiteral|isEnd) == 0 {
+		e += entry(n) << 8
+	}
+	if n > t.bits {
+		l := part[code&(1<<t.bits-1)]
+		size = uint(l >> 8 & 15)
+		part = t.entries[l>>16:][:1<<size]
+		code >>= t.bits
+		n -= t.bits
+	}
+	for i := code; i < 1<<size; i += 1 << n {
+		part[i] = e
+	}
+}
+
+// Meanings of the symbols (RFC 1951, 3.2.5 and 3.2.7).
+var (
+	literals  = literalMeanings()
+	distances = numbers(maxNumbers, 30, 1, 4, 2, 0)
+	plain     = plainMeanings()
+)
+
+func literalMeanings() []entry {
+	var m []entry
+	for v := range 256 {
+		m = append(m, isLiteral|entry(v)<<16)
+	}
+	m = append(m, isEnd)
+	lengths := numbers(31, 28, 3, 8, 4, 0)
+	lengths[28] = 258 << 16
+	return append(m, lengths...)
+}
+
+// numbers are the meanings of n symbols, of which some are defined: the first
+// ones plain from base on, then step with each count of extra bits.
+func numbers(n, defined int, base, first, step, extra entry) []entry {
+	m := make([]entry, n)
+	for i := range defined {
+		if e := entry(i); e >= first && (e-first)%step == 0 {
+			extra++
+		}
+		m[i] = base<<16 | extra
+		base += 1 << extra
+	}
+	return m
+}
+
+// plainMeanings are those of the lengths' own code.
+func plainMeanings() []entry {
+	m := make([]entry, 19)
+	for v := range m {
+		m[v] = entry(v) << 16
+	}
+	return m
+}
