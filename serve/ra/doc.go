@@ -6,4 +6,7 @@
 // It answers router solicitations and repeats itself now and then. A real
 // router on the link is not disturbed: hosts keep what it says apart (RFC 4861,
 // 6.3.4), and this server's router lifetime is 0.
+//
+// Read message.go for what is sent and what is accepted, conn.go for the
+// socket and its interfaces, server.go for when.
 package ra
