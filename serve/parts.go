@@ -40,6 +40,10 @@ func (s *Server) bindDHCP(context.Context) (err error) {
 	if config.Subnets, err = s.plan.subnets(); err != nil {
 		return err
 	}
+	if other := portOwner("udp", 67); other != "" {
+		// Both can bind it, each for its interfaces; on one interface only one gets a packet.
+		s.log.Warn(other + " listens on port 67 too: if it serves the same interface, machines get an answer from either; stop one of them, or use --dhcp-mode proxy on another host")
+	}
 	server, err := dhcp.Listen(config)
 	if err != nil {
 		return bindError("DHCP", "udp", "", 67, err)
@@ -148,9 +152,6 @@ func (s *Server) bindAdmin(ctx context.Context) error {
 		return fmt.Errorf("admin-address: %w", err)
 	}
 	handler, err := s.adminHandler()
-	if errors.Is(err, errors.ErrUnsupported) {
-		return nil
-	}
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}

@@ -136,7 +136,7 @@ func TestSecondSignal(t *testing.T) {
 	c.expect(t, "up")
 	c.signal(t, os.Interrupt)
 	c.expect(t, "stubborn")
-	begin, ended := time.Now(), make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = c.cmd.Wait()
@@ -151,8 +151,8 @@ func TestSecondSignal(t *testing.T) {
 		break
 	}
 	status := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if !status.Signaled() || status.Signal() != syscall.SIGINT || time.Since(begin) > 4*time.Second {
-		t.Errorf("%v after %s, want death by SIGINT at once", c.cmd.ProcessState, time.Since(begin))
+	if !status.Signaled() || status.Signal() != syscall.SIGINT {
+		t.Errorf("%v, want death by SIGINT, before the time is over that QEMU is given", c.cmd.ProcessState)
 	}
 }
 

@@ -54,6 +54,9 @@ func (o *clientFlags) client(a *app) (*admin.Client, error) {
 func (o *clientFlags) local(a *app, token string) serve.Mark {
 	folders := []string{o.state}
 	if o.state == "" {
+		folders[0], _ = a.lookupEnv("HOOKSMITH_STATE")
+	}
+	if folders[0] == "" {
 		own, _ := a.defaultState()
 		folders = []string{own, installedState}
 	}

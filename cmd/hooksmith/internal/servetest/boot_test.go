@@ -1,0 +1,272 @@
+package servetest
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hooksmith/cmd/hooksmith/internal/console"
+	"hooksmith/cmd/hooksmith/internal/qemu"
+)
+
+// What machines print on their way up.
+const (
+	kernelStarted = `Linux version \S+`
+	initStarted   = `hooksmith: init started.*$`
+	dockerReady   = `hooksmith: docker: ready \((\w+).*$`
+)
+
+// bootPatience is how long a machine may take for one step, by architecture:
+// emulated on two busy cores it is ten times what a quiet machine needs.
+var bootPatience = map[qemu.Arch]time.Duration{qemu.AMD64: 5 * time.Minute, qemu.ARM64: 10 * time.Minute}
+
+// firmware is how a machine looks for what to boot.
+type firmware string
+
+const (
+	bios     firmware = "BIOS"      // QEMU's BIOS with iPXE as the card's ROM
+	uefiPXE  firmware = "UEFI PXE"  // EDK2's own PXE client
+	uefiHTTP firmware = "UEFI HTTP" // EDK2's HTTP boot
+)
+
+// booted is what HOOKSMITH_BOOT names: architecture and folder.
+func booted(t *testing.T, wanted qemu.Arch) string {
+	t.Helper()
+	name, dir := os.Getenv("HOOKSMITH_BOOT"), os.Getenv("HOOKSMITH_BOOT_DIR")
+	if name == "" {
+		t.Skip("HOOKSMITH_BOOT is not set: run make boot-test")
+	}
+	arch, err := qemu.ParseArch(name)
+	if err != nil {
+		t.Fatalf("HOOKSMITH_BOOT: %v", err)
+	}
+	if arch != wanted {
+		t.Skipf("HOOKSMITH_BOOT is %s", arch)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// all skips what only `make boot-test-all` boots.
+func all(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HOOKSMITH_BOOT_ALL") == "" {
+		t.Skip("HOOKSMITH_BOOT_ALL is not set: run make boot-test-all")
+	}
+}
+
+// machine is one in QEMU.
+type machine struct {
+	*console.Console
+	t     *testing.T
+	arch  qemu.Arch
+	begin time.Time
+}
+
+// powerOn starts a machine that has nothing but a network card.
+func (l *lab) powerOn(arch qemu.Arch, f firmware, mac, logs string) *machine {
+	l.t.Helper()
+	if err := qemu.Look(arch.Binary(), arch.Package()); err != nil {
+		l.t.Fatal(err)
+	}
+	argv := []string{arch.Binary(), "-accel", "tcg", "-m", "2048", "-display", "none", "-serial", "stdio", "-no-reboot", "-device", "virtio-rng-pci",
+		"-netdev", "tap,id=n0,script=no,downscript=no,ifname=" + l.tap()}
+	card := "virtio-net-pci,netdev=n0,mac=" + mac
+	switch {
+	case arch == qemu.ARM64:
+		argv = append(argv, "-machine", "virt", "-cpu", "cortex-a57")
+	case f != bios:
+		argv = append(argv, "-machine", "q35")
+	}
+	if f == bios {
+		argv = append(argv, "-boot", "n")
+	} else {
+		argv = append(argv, l.uefi(arch)...)
+		card += ",romfile=,bootindex=1" // the firmware's own client instead of QEMU's iPXE
+	}
+	if f == uefiHTTP {
+		argv = append(argv, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n", "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
+	}
+	return l.follow(arch, logs, l.in(l.server, append(argv, "-device", card)...))
+}
+
+// uefi is the firmware, with variables that go away with QEMU.
+func (l *lab) uefi(arch qemu.Arch) []string {
+	l.t.Helper()
+	f, err := qemu.FindFirmware(os.DirFS("/"), arch)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return []string{"-drive", "if=pflash,format=raw,readonly=on,file=" + f.Code, "-drive", "if=pflash,format=raw,snapshot=on,file=" + f.Vars}
+}
+
+func (l *lab) follow(arch qemu.Arch, logs string, cmd *exec.Cmd) *machine {
+	l.t.Helper()
+	log, err := os.Create(filepath.Join(logs, "serial-"+strings.ReplaceAll(l.t.Name(), "/", "-")+".log"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	m := &machine{console.New(), l.t, arch, time.Now()}
+	cmd.Stdout = io.MultiWriter(log, m.Console)
+	cmd.Stderr = cmd.Stdout
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		m.End(fmt.Errorf("the machine has ended: %v", cmd.Wait()))
+	}()
+	l.t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGKILL)
+		<-exited
+		log.Close()
+		if l.t.Failed() {
+			l.t.Logf("the last lines of %s:\n%s", log.Name(), m.Tail(40))
+		}
+	})
+	return m
+}
+
+// wait fails the test unless pattern comes in time.
+func (m *machine) wait(pattern string) []string {
+	m.t.Helper()
+	found, err := m.Expect(pattern, bootPatience[m.arch])
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Logf("%6.1f s  %.120s", time.Since(m.begin).Seconds(), strings.TrimSpace(found[0]))
+	return found
+}
+
+const bootMAC = "52:54:00:78:00:0a"
+
+// record is the hardware record of the machine that boots.
+const record = "mac: " + bootMAC + ", hostname: node1, ip: 10.78.0.10/24"
+
+// toDocker boots a machine from power-on to HookOS with Docker ready, with an
+// address of its record, and looks at what the server knows of it then.
+func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
+	l.t.Helper()
+	m := l.powerOn(arch, f, bootMAC, dir)
+	m.wait(kernelStarted)
+	m.wait(initStarted)
+	m.wait(`hooksmith: network: .*10\.78\.0\.10/24.*$`)
+	if got := m.wait(dockerReady)[1]; got != "overlay2" {
+		l.t.Errorf("storage driver %s, want overlay2", got)
+	}
+	out, err := l.admin("status", bootMAC)
+	if err != nil {
+		l.t.Fatalf("status: %v: %s", err, out)
+	}
+	for _, want := range []string{"node1  10.78.0.10", "script", "/hook/vmlinuz-", "/hook/initramfs-", "ack"} {
+		if !strings.Contains(out, want) {
+			l.t.Errorf("status: no %q", want)
+		}
+	}
+	l.t.Logf("status:\n%s", out)
+	for _, bad := range []string{"error:", "loop", "Loop"} {
+		if strings.Contains(out, bad) {
+			l.t.Errorf("status has %q", bad)
+		}
+	}
+}
+
+func consoleOf(arch qemu.Arch) string { return arch.Console() }
+
+// A BIOS machine, with the address of its record.
+func TestBootBIOS(t *testing.T) {
+	dir := booted(t, qemu.AMD64)
+	l := newLab(t)
+	l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
+	l.toDocker(qemu.AMD64, bios, dir)
+	l.process.stop()
+}
+
+// A UEFI machine by PXE: EDK2 loads ipxe.efi by TFTP, that runs autoexec.ipxe.
+func TestBootUEFI(t *testing.T) {
+	dir := booted(t, qemu.AMD64)
+	l := newLab(t)
+	s := l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
+	l.toDocker(qemu.AMD64, uefiPXE, dir)
+	if found := s.Find(`tftp-done.* file=ipxe\.efi`); found == "" {
+		t.Error("no transfer of ipxe.efi in the log")
+	}
+	s.stop()
+}
+
+// Beside another DHCP server, which gives the address and knows nothing of
+// booting.
+func TestBootProxy(t *testing.T) {
+	need(t, "dnsmasq")
+	dir := booted(t, qemu.AMD64)
+	l := newLab(t)
+	l.address()
+	l.dnsmasq()
+	l.serve("--dhcp-mode", "proxy", "--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
+	m := l.powerOn(qemu.AMD64, uefiPXE, bootMAC, dir)
+	m.wait(kernelStarted)
+	m.wait(`hooksmith: network: .*10\.78\.0\.1[0-5][0-9]/24.*$`)
+	l.process.stop()
+}
+
+// dnsmasq is a plain DHCP server in the client namespace.
+func (l *lab) dnsmasq() {
+	l.t.Helper()
+	cmd := l.in(l.client, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--interface=eth0", "--no-ping",
+		"--dhcp-range=10.78.0.100,10.78.0.150,255.255.255.0,1h", "--dhcp-leasefile="+filepath.Join(l.dir, "dnsmasq.leases"), "--pid-file=")
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+}
+
+// BIOS beside another DHCP server.
+func TestBootBIOSProxy(t *testing.T) {
+	need(t, "dnsmasq")
+	all(t)
+	dir := booted(t, qemu.AMD64)
+	l := newLab(t)
+	l.address()
+	l.dnsmasq()
+	l.serve("--dhcp-mode", "auto-proxy", "--artifacts", dir, "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
+	m := l.powerOn(qemu.AMD64, bios, bootMAC, dir)
+	m.wait(kernelStarted)
+	m.wait(dockerReady)
+	l.process.stop()
+}
+
+// UEFI HTTP boot: no TFTP at all.
+func TestBootHTTP(t *testing.T) {
+	all(t)
+	dir := booted(t, qemu.AMD64)
+	l := newLab(t)
+	l.serve("--tftp", "off", "--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
+	l.toDocker(qemu.AMD64, uefiHTTP, dir)
+	l.process.stop()
+}
+
+// arm64, by PXE and by HTTP.
+func TestBootARM64(t *testing.T) {
+	dir := booted(t, qemu.ARM64)
+	for _, f := range []firmware{uefiPXE, uefiHTTP} {
+		t.Run(string(f), func(t *testing.T) {
+			l := newLab(t)
+			l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.ARM64), "--kernel-args", "panic=-1")
+			l.toDocker(qemu.ARM64, f, dir)
+			l.process.stop()
+		})
+	}
+}
