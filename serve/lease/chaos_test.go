@@ -167,7 +167,7 @@ func TestDamagedFile(t *testing.T) {
 	whole := mustRead(t, s.path)
 	rnd := rand.New(rand.NewPCG(3, 4))
 	refused := 0
-	for i := range 200 {
+	for i := range 80 {
 		data := bytes.Clone(whole)
 		if i%4 == 0 {
 			data = data[:rnd.IntN(len(data))]
@@ -198,7 +198,7 @@ func TestDamagedFile(t *testing.T) {
 		}
 		s.Close()
 	}
-	t.Logf("%d of 200 damaged files were refused", refused)
+	t.Logf("%d of 80 damaged files were refused", refused)
 }
 
 // TestDamageWhileRunning: a disk that loses what was written gives errors, not

@@ -7,8 +7,9 @@ import (
 
 // clock keeps two times apart. Leases run by elapsed, which only ever goes
 // forward and does not care when somebody sets the clock: NTP that finds a
-// server without a clock battery in 1970 must not end every lease at once. What
-// is written to disk and shown to people is wall time.
+// server without a clock battery in 1970 must not end every lease at once. It
+// stands still while the machine is suspended: leases then last longer, never
+// shorter. What is written to disk and shown to people is wall time.
 type clock struct {
 	now     func() time.Time
 	last    time.Time

@@ -68,6 +68,9 @@ func explain(path string, err error) error {
 		return fmt.Errorf("opening the leases %s: not a lease file, or a damaged one (%w): put a backup in its place, or move it away to begin without leases; "+
 			"machines that run ask for their addresses again and get them", path, err)
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("opening the leases %s: %w: the file and its folder must be writable for the user that hooksmith runs as", path, err)
+	}
 	return fmt.Errorf("opening the leases %s: %w", path, err)
 }
 

@@ -263,7 +263,7 @@ func TestSolicited(t *testing.T) {
 		c.send(fmt.Sprintf("fe80::%x", i+1), 255, solicit)
 	}
 	count := 0
-	for begin := time.Now(); c.advertised(3 * gap); count++ {
+	for begin := time.Now(); c.advertised(6 * gap); count++ {
 		if count > 5+int(time.Since(begin)/gap) {
 			t.Fatalf("%d advertisements within %v", count, time.Since(begin))
 		}

@@ -23,10 +23,11 @@ type Server struct {
 }
 
 const (
-	// A link gets at most five advertisements a second, however many ask: all
+	// A link gets at most ten advertisements a second, however many ask: all
 	// hear each. RFC 4861 asks routers for 3 s (6.2.6); our readers are
-	// machines whose boot waits for it, and the message is 24 bytes.
-	gap = 200 * time.Millisecond
+	// machines whose boot waits for it (iPXE asks again after an eighth of a
+	// second), and the message is 24 bytes.
+	gap = 100 * time.Millisecond
 	// An interface may come up, or come back, at any time.
 	lookEvery = 2 * time.Second
 	// One that cannot send yet (its address is being checked) is tried again.
