@@ -249,7 +249,7 @@ func TestLoopback(t *testing.T) {
 	b := newBench(t, nil)
 	c := b.Config
 	port := uint16(20000 + os.Getpid()%20000)
-	c.Mode, c.Interfaces, c.Now = Pool, []string{"lo"}, nil
+	c.Mode, c.Unknown, c.Interfaces, c.Now = Pool, Auto, []string{"lo"}, nil
 	c.Ports = Ports{Server: port, Client: port + 1, PXE: port + 2}
 	c.Subnets = []Subnet{{Prefix: netip.MustParsePrefix("127.0.0.0/8"), Pools: []Range{{ip("127.1.0.1"), ip("127.1.0.99")}}}}
 	server, err := Listen(c)
@@ -274,7 +274,7 @@ func TestLoopback(t *testing.T) {
 	buf := make([]byte, 4096)
 	n, from, err := relay.ReadFrom(buf)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; %+v", err, server.Stats())
 	}
 	m, err := dhcpv4.FromBytes(buf[:n])
 	if err != nil || m.MessageType() != offer || m.BootFileName != "undionly.kpxe" || from.String() != fmt.Sprintf("127.0.0.1:%d", port) {
