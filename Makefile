@@ -1,6 +1,6 @@
 # make hookos   builds hooksmith and, with it, the default HookOS into out/hook
 # make test     all that CI runs, under 25 minutes on 2 cores
-# Other targets: build guest lint fuzz bench bench-build boot-test boot-test-arm64 clean
+# Other targets: build guest lint fuzz bench bench-build bench-serve boot-test boot-test-all boot-test-arm64 clean
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,17 +14,18 @@ export FUZZTIME ?= 10s
 OUT  ?= out/hook
 # Tests over Debian's real packages: unpacking them takes minutes under the race
 # detector, so they also run, and fill their caches, without it.
-REAL := ./build ./build/debian ./embed ./kernel
-BOOT := ./cmd/hooksmith/internal/boottest
+REAL := ./build ./build/debian ./embed ./kernel ./cmd/hooksmith/internal/bootfiles
+# Machines in QEMU: what was built; and the way there, from power-on through the boot server. One at a time.
+BOOT := -p 1 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
 
-.PHONY: hookos build guest test lint fuzz bench bench-build boot-test boot-test-arm64 boot-needs clean
+.PHONY: hookos build guest test lint fuzz bench bench-build bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs clean
 
 hookos: build
 	bin/hooksmith build --out $(OUT)
 	@echo
 	@echo "HookOS is in $(OUT)."
 	@echo "Boot it here:    bin/hooksmith qemu --dir $(OUT)"
-	@echo "Boot machines:   serve $(OUT) over HTTP and give Tinkerbell its URL as hookImagesURLPath"
+	@echo "Boot machines:   sudo bin/hooksmith serve --artifacts $(OUT) --hardware hardware.csv"
 
 build: guest
 	go build -trimpath -buildvcs=auto -ldflags='-s -w' -o bin/hooksmith ./cmd/hooksmith
@@ -42,7 +43,7 @@ test: guest
 	scripts/install.sh gcc=gcc /usr/include/stdlib.h=libc6-dev shellcheck=shellcheck git=git \
 	  cpio=cpio zstd=zstd xz=xz-utils ip=iproute2 dnsmasq=dnsmasq-base busybox=busybox-static depmod=kmod \
 	  dockerd=docker.io iptables=iptables curl=curl atftp=atftp tftp=tftp-hpa dropbear=dropbear-bin
-	@$(MAKE) --no-print-directory boot-needs
+	@$(MAKE) --no-print-directory boot-needs serve-needs
 	@$(MAKE) --no-print-directory lint
 	HOOKSMITH_TEST_MIRROR=1 go test -timeout 20m $(REAL)
 	go test -race -timeout 20m ./...
@@ -63,17 +64,33 @@ bench-build: build
 	scripts/bench-build.sh
 	scripts/bench-layout.sh
 
+# The boot server's clients and the browser for its page. No servers: their packages start them.
+serve-needs:
+	@scripts/install.sh chromium=chromium dhclient=isc-dhcp-client dhcpcd=dhcpcd-base
+
+# Each beside what Debian has for it, alternating, in one run.
+bench-serve: build boot-needs serve-needs
+	@scripts/install.sh atftpd=atftpd atftp=atftp nginx=nginx-light perfdhcp=kea-admin kea-dhcp4=kea-dhcp4-server dnsmasq=dnsmasq-base
+	@for bench in dhcp tftp http storm boot; do \
+	  if [[ -x scripts/bench-$$bench.sh ]]; then echo "== $$bench"; scripts/bench-$$bench.sh; fi; \
+	done
+
 boot-needs:
 	@scripts/install.sh qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm \
 	  qemu-img=qemu-utils /usr/share/OVMF=ovmf /usr/share/AAVMF=qemu-efi-aarch64
 
-boot-test: build boot-needs
+boot-test: build boot-needs serve-needs
 	bin/hooksmith build hook-debian-cloud-amd64 --out out/boot-test
-	HOOKSMITH_BOOT=amd64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test go test -count=1 -v -timeout 20m $(BOOT)
+	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=amd64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test go test -count=1 -v -timeout 20m $(BOOT)
 
-boot-test-arm64: build boot-needs
+# Every way to boot: also BIOS beside another DHCP server, UEFI HTTP, arm64 by PXE and HTTP.
+boot-test-all:
+	@HOOKSMITH_BOOT_ALL=1 $(MAKE) --no-print-directory boot-test
+	@HOOKSMITH_BOOT_ALL=1 $(MAKE) --no-print-directory boot-test-arm64
+
+boot-test-arm64: build boot-needs serve-needs
 	bin/hooksmith build hook-debian-arm64 --out out/boot-test-arm64
-	HOOKSMITH_BOOT=arm64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test-arm64 go test -count=1 -v -timeout 30m $(BOOT)
+	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=arm64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test-arm64 go test -count=1 -v -timeout 30m $(BOOT)
 
 clean:
 	rm -rf out bin guest/embedded/guest-linux-*
