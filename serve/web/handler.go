@@ -41,7 +41,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if t.kind == other {
-		s.next(w, r)
+		s.fail(w, r, http.StatusNotFound, "not found")
 		return
 	}
 	// 3. Nothing is ever written, or read from a body.
@@ -75,17 +75,6 @@ func (s *Server) dispatch(w *sender, r *http.Request, t target, b ipxe.Binary) {
 	case artifact:
 		s.artifact(w, r, c, t)
 	}
-}
-
-// next is for what is not ours.
-func (s *Server) next(w http.ResponseWriter, r *http.Request) {
-	if s.Next != nil {
-		// A deadline of ours may be left from the request before on this connection.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-		s.Next.ServeHTTP(w, r)
-		return
-	}
-	s.fail(w, r, http.StatusNotFound, "not found")
 }
 
 // fail answers with an error. What remains of a body is not waited for.

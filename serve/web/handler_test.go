@@ -87,6 +87,11 @@ func TestPaths(t *testing.T) {
 		{"/ipxe/script/snp-arm64.efi", 404, plain, ""},
 		{"/other/snp-arm64.efi", 404, plain, ""},
 		{"/tftp/pxelinux.cfg/01-52-54-00-12-34-56", 404, plain, "no pxelinux"},
+		{"/pxelinux.cfg/01-52-54-00-bb-bb-01", 200, plain, "default hook"},
+		{"/tftp/pxelinux.cfg/01-52-54-00-bb-bb-01", 200, plain, "default hook"},
+		{"/pxelinux.cfg/01-52-54-00-bb-bb-02", 404, plain, "no pxelinux"},
+		{"/pxelinux.cfg/default", 404, plain, "not found"},
+		{"/52-54-00-bb-bb-02/auto.ipxe", 200, plain, "does not allow netboot"},
 		{"/hook/../secret", 400, plain, "bad path"},
 		{"/hook/%00", 400, plain, "bad path"},
 	} {
@@ -402,17 +407,6 @@ func TestNoScripts(t *testing.T) {
 	_, body := get(t, browser(t), "GET", "http://"+addr+"/auto.ipxe")
 	if !strings.Contains(string(body), "no scripts configured") {
 		t.Errorf("%s", body)
-	}
-}
-
-func TestNext(t *testing.T) {
-	s, _ := newServer(t)
-	s.Next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "next ", r.Method, r.URL.Path) })
-	addr := start(t, s)
-	for path, want := range map[string]string{"/": "next POST/", "/api/v1": "next POST/api/v1", "/metrics": "next POST/metrics"} {
-		if _, body := get(t, browser(t), "POST", "http://"+addr+path); string(body) != want {
-			t.Errorf("%s: %s", path, body)
-		}
 	}
 }
 

@@ -33,6 +33,17 @@ const (
 		"loop,52:54:00:aa:aa:aa,10.0.0.6,255.255.255.0,10.0.0.1,8.8.8.8,/dev/sda,type=worker,\n"
 )
 
+const yamlText = `machines:
+- mac: 52:54:00:bb:bb:01
+  hostname: old
+  ip: 10.0.0.21/24
+  netboot: {pxelinux: "default hook\n"}
+- mac: 52:54:00:bb:bb:02
+  hostname: barred
+  ip: 10.0.0.22/24
+  netboot: {allow: false, pxelinux: "default hook\n"}
+`
+
 // until polls for what other goroutines bring about.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
@@ -103,7 +114,8 @@ func newHardware(t testing.TB) *hardware.Store {
 	t.Helper()
 	dir := t.TempDir()
 	put(t, dir, "hardware.csv", []byte(csvText))
-	store, err := hardware.Open([]string{filepath.Join(dir, "hardware.csv")}, hardware.Options{})
+	put(t, dir, "more.yaml", []byte(yamlText))
+	store, err := hardware.Open([]string{dir}, hardware.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

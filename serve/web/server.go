@@ -61,10 +61,6 @@ type Server struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	Limits         Limits
 
-	// Next takes every request that is for none of the boot server's paths: the
-	// admin's, where both share a port. Nil: 404.
-	Next http.Handler
-
 	once  sync.Once
 	state *state
 }
@@ -75,8 +71,8 @@ type Limits struct {
 	PerAddress    int           // of these, per IPv4 address or IPv6 /64; 0: 128. Above it, new ones are closed
 	HeaderTimeout time.Duration // for the request; 0: 10 s
 	IdleTimeout   time.Duration // of a kept connection; 0: 2 min
-	Stall         time.Duration // without any progress of a response; 0: 30 s
-	MinRate       int64         // bytes per second that a client must take, beyond Stall; 0: 8192
+	Stall         time.Duration // for a client to take the next part of a response (at most 1 MiB), and
+	MinRate       int64         // in addition what that part takes at so many bytes per second; 0: 30 s, 16384
 	Grace         time.Duration // for running downloads when the server stops; 0: 10 s
 }
 

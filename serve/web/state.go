@@ -47,7 +47,7 @@ func (l Limits) withDefaults() Limits {
 		HeaderTimeout: cmp.Or(l.HeaderTimeout, 10*time.Second),
 		IdleTimeout:   cmp.Or(l.IdleTimeout, 2*time.Minute),
 		Stall:         cmp.Or(l.Stall, 30*time.Second),
-		MinRate:       cmp.Or(l.MinRate, 8192),
+		MinRate:       cmp.Or(l.MinRate, 16<<10),
 		Grace:         cmp.Or(l.Grace, 10*time.Second),
 	}
 }
