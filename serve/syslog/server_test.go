@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -325,6 +326,40 @@ func TestForgedSources(t *testing.T) {
 	if len(l.sources) > maxSources {
 		t.Errorf("%d buckets", len(l.sources))
 	}
+}
+
+// TestGarbage: two thousand datagrams and connections' worth of noise, and it
+// still listens.
+func TestGarbage(t *testing.T) {
+	const alphabet = "<>[]{}\"\\ 0123456789:-\x00\x1b\n\xffabc"
+	r := start(t, &Server{})
+	udp, rnd := r.dial("udp"), rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		tcp := r.dial("tcp")
+		for range 100 {
+			noise := make([]byte, rnd.IntN(600))
+			for i := range noise {
+				noise[i] = alphabet[rnd.IntN(len(alphabet))]
+			}
+			udp.Write(noise)
+			tcp.Write(noise)
+		}
+		tcp.Close()
+	}
+	marker := func(c net.Conn) func() bool {
+		return func() bool {
+			fmt.Fprint(c, "<13>a: still there\n")
+			for len(r.records) > 0 {
+				if rec := <-r.records; rec.Message == "still there" {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	until(t, "a message by UDP", marker(udp))
+	until(t, "the noise is over", func() bool { return r.Stats().Conns == 0 })
+	until(t, "a message by TCP", marker(r.dial("tcp")))
 }
 
 func TestMisuse(t *testing.T) {
