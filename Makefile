@@ -1,6 +1,6 @@
 # make hookos   builds hooksmith and, with it, the default HookOS into out/hook
 # make test     all that CI runs, under 25 minutes on 2 cores
-# Other targets: build guest lint fuzz bench bench-build bench-serve boot-test boot-test-all boot-test-arm64 clean
+# Other targets: build guest lint fuzz bench bench-build bench-embed bench-serve boot-test boot-test-all boot-test-arm64 clean
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +18,7 @@ REAL := ./build ./build/debian ./embed ./kernel ./cmd/hooksmith/internal/bootfil
 # Machines in QEMU: what was built; and the way there, from power-on through the boot server. One at a time.
 BOOT := -p 1 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
 
-.PHONY: hookos build guest test lint fuzz bench bench-build bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs clean
+.PHONY: hookos build guest test lint fuzz bench bench-build bench-embed bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs clean
 
 hookos: build
 	bin/hooksmith build --out $(OUT)
@@ -69,6 +69,10 @@ serve-needs:
 	@scripts/install.sh chromium=chromium dhclient=isc-dhcp-client dhcpcd=dhcpcd-base
 
 # Each beside what Debian has for it, alternating, in one run.
+bench-embed: guest
+	@scripts/install.sh /usr/bin/time=time dockerd=docker.io cpio=cpio zstd=zstd
+	scripts/bench-embed.sh
+
 bench-serve: build boot-needs serve-needs
 	@scripts/install.sh atftpd=atftpd atftp=atftp nginx=nginx-light perfdhcp=kea-admin kea-dhcp4=kea-dhcp4-server dnsmasq=dnsmasq-base
 	@for bench in dhcp tftp http storm boot; do \
