@@ -89,8 +89,7 @@ type Config struct {
 	Rule     *ipxe.Rule
 	Leases   *lease.Store
 
-	Workers int // packets worked on at once, most of them waiting for the disk; 0: 256
-	Queue   int // packets that may wait for a worker, more are dropped; 0: 1024
+	Workers int // packets that are being answered at once, most of them waiting for the disk; more are dropped; 0: 2048
 	Rate    int // packets per second of one machine, with four times that at once; 0: 16
 
 	Log    *slog.Logger     // nil: silent
@@ -128,8 +127,8 @@ func (c *Config) Validate() error {
 			bad("%s %q is no URL such as http://10.0.0.1:8080", name, text)
 		}
 	}
-	if c.Workers < 0 || c.Queue < 0 || c.Rate < 0 {
-		bad("workers, queue and rate cannot be negative")
+	if c.Workers < 0 || c.Rate < 0 {
+		bad("workers and rate cannot be negative")
 	}
 	return errors.Join(append(errs, c.validateSubnets()...)...)
 }
@@ -183,7 +182,7 @@ func (c Config) withDefaults() Config {
 	c.Boot.TFTPPort = cmp.Or(c.Boot.TFTPPort, 69)
 	c.Boot.HTTPPort = cmp.Or(c.Boot.HTTPPort, 80)
 	c.Ports = Ports{cmp.Or(c.Ports.Server, 67), cmp.Or(c.Ports.Client, 68), cmp.Or(c.Ports.PXE, 4011)}
-	c.Workers, c.Queue, c.Rate = cmp.Or(c.Workers, 256), cmp.Or(c.Queue, 1024), cmp.Or(c.Rate, 16)
+	c.Workers, c.Rate = cmp.Or(c.Workers, 2048), cmp.Or(c.Rate, 16)
 	c.Subnets = slices.Clone(c.Subnets)
 	for i := range c.Subnets {
 		c.Subnets[i].Prefix = c.Subnets[i].Prefix.Masked()

@@ -20,11 +20,15 @@ var important = []uint8{53, 54, 51, 1, 121, 3, optIPXE, 60, optVendor, optBootFi
 // encode writes an answer of at most limit bytes. Options that do not fit go to the fields file and sname, if these are
 // free (RFC 2132 option 52, overload); what fits nowhere is left out, the least important first, and returned.
 func encode(msg *dhcpv4.DHCPv4, asked []byte, limit int) (packet []byte, dropped []uint8) {
-	last := optionBytes(msg.Options, optRelayInfo)
+	last := appendOption(nil, msg.Options, optRelayInfo)
 	room := max(limit, leastLen) - headerLen - len(last) - 1
 	codes := order(msg.Options, asked)
-	fields, ok := pack(msg.Options, codes, []int{room})
-	if !ok {
+	all := make([]byte, 0, 512)
+	for _, code := range codes {
+		all = appendOption(all, msg.Options, code)
+	}
+	fields := [][]byte{all}
+	if len(all) > room {
 		fields, dropped = overload(msg, codes, room)
 	}
 	p := header(msg)
@@ -82,7 +86,7 @@ func pack(options dhcpv4.Options, codes []uint8, rooms []int) (fields [][]byte, 
 	})
 	in, left := map[uint8]int{}, slices.Clone(rooms)
 	for _, code := range bySize {
-		n := len(optionBytes(options, code))
+		n := len(appendOption(nil, options, code))
 		field := slices.IndexFunc(left, func(room int) bool { return n <= room })
 		if field < 0 {
 			return make([][]byte, len(rooms)), false
@@ -91,7 +95,7 @@ func pack(options dhcpv4.Options, codes []uint8, rooms []int) (fields [][]byte, 
 	}
 	fields = make([][]byte, len(rooms))
 	for _, code := range codes {
-		fields[in[code]] = append(fields[in[code]], optionBytes(options, code)...)
+		fields[in[code]] = appendOption(fields[in[code]], options, code)
 	}
 	return fields, true
 }
@@ -120,11 +124,14 @@ func order(options dhcpv4.Options, asked []byte) (codes []uint8) {
 	return codes
 }
 
-// optionBytes is one option as it stands in a packet, in several parts if it is long (RFC 3396).
-func optionBytes(options dhcpv4.Options, code uint8) []byte {
+// appendOption adds one option as it stands in a packet, in several parts if it is long (RFC 3396).
+func appendOption(to []byte, options dhcpv4.Options, code uint8) []byte {
 	v, ok := options[code]
-	if !ok {
-		return nil
+	switch {
+	case !ok:
+		return to
+	case len(v) <= 255:
+		return append(append(to, code, byte(len(v))), v...)
 	}
-	return dhcpv4.Options{code: v}.ToBytes()
+	return append(to, dhcpv4.Options{code: v}.ToBytes()...)
 }

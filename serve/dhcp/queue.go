@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// queue is the packets that wait for a worker, and the limits on what a packet can cause.
+// queue is the packets that are being answered, and the limits on what a packet can cause.
 type queue struct {
-	packets chan *query
-	locks   [1024]sync.Mutex // of machines, by hash
+	answer  func(*query)
+	slots   chan struct{}
+	running sync.WaitGroup
+	locks   [4096]sync.Mutex // of machines, by hash: a machine's packets are answered one after the other
 	seed    maphash.Seed
 	count   *counters
 	rate    rate
@@ -18,11 +20,11 @@ type queue struct {
 }
 
 func newQueue(c Config, count *counters) *queue {
-	return &queue{packets: make(chan *query, c.Queue), seed: maphash.MakeSeed(), count: count,
+	return &queue{slots: make(chan struct{}, c.Workers), seed: maphash.MakeSeed(), count: count,
 		rate: rate{perSecond: float64(c.Rate), buckets: map[string]*bucket{}}}
 }
 
-// put reads a packet and hands it on. It never waits.
+// put reads a packet and has it answered. It never waits.
 func (q *queue) put(data []byte, a arrival, e *engine) {
 	now := e.Now()
 	p, err := parse(slices.Clone(data), a)
@@ -38,7 +40,14 @@ func (q *queue) put(data []byte, a arrival, e *engine) {
 		return
 	}
 	select {
-	case q.packets <- p:
+	case q.slots <- struct{}{}:
+		q.running.Go(func() {
+			defer func() { <-q.slots }()
+			lock := &q.locks[maphash.String(q.seed, p.id)%uint64(len(q.locks))]
+			lock.Lock()
+			defer lock.Unlock()
+			q.answer(p)
+		})
 	default:
 		q.count.dropped.Add(1)
 	}

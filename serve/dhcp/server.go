@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net/netip"
 	"strings"
 	"sync"
@@ -90,10 +89,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.served.Swap(true) {
 		return errors.New("dhcp: Serve was called before, or the server is closed")
 	}
-	// 1. Readers put packets in a queue of bounded length.
+	// 1. Readers take packets; each is answered in a goroutine of its own, so that a lease store can write in one go what
+	// many of them wait for. How many there are is bounded.
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	q := newQueue(s.engine.Config, &s.sockets.counters)
+	q.answer = func(p *query) { s.finish(p, s.engine.reply(context.WithoutCancel(ctx), p, s.engine.Now())) }
 	readers, working := errgroup.Group{}, sync.WaitGroup{}
 	for _, socket := range s.sockets.udp {
 		readers.Go(func() error {
@@ -101,11 +102,7 @@ func (s *Server) Serve(ctx context.Context) error {
 			return s.read(running, socket, q)
 		})
 	}
-	// 2. Workers answer them, many at once: a lease store writes what waits together in one go.
-	for range s.engine.Workers {
-		working.Go(func() { s.work(context.WithoutCancel(ctx), q) })
-	}
-	// 3. The interfaces and the answers to ARP probes are followed meanwhile.
+	// 2. The interfaces and the answers to ARP probes are followed meanwhile.
 	working.Go(func() { s.sockets.follow(running) })
 	working.Go(func() { s.sockets.readARP(running) })
 	s.engine.Log.Info("dhcp is served", "mode", s.engine.Mode, "unknown", s.engine.Unknown, "on", strings.Join(s.sockets.names(), ", "))
@@ -113,7 +110,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	<-running.Done()
 	s.sockets.wake()
 	err := readers.Wait()
-	close(q.packets)
+	q.running.Wait()
 	working.Wait()
 	return errors.Join(err, s.sockets.close())
 }
@@ -160,17 +157,6 @@ func (s *Server) serves(h *host, socket *udpSocket, index int) *iface {
 		return nil
 	}
 	return i
-}
-
-// work answers packets until the queue is closed. Those of one machine are answered one after the other.
-func (s *Server) work(ctx context.Context, q *queue) {
-	for p := range q.packets {
-		lock := &q.locks[maphash.String(q.seed, p.id)%uint64(len(q.locks))]
-		lock.Lock()
-		a := s.engine.reply(ctx, p, s.engine.Now())
-		lock.Unlock()
-		s.finish(p, a)
-	}
 }
 
 // finish sends an answer and tells what happened.
