@@ -81,7 +81,7 @@ func (o *serveFlags) addSettings(cmd *cobra.Command, names ...string) {
 
 func (o *serveFlags) addSources(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads (default $CACHE_DIRECTORY, else $XDG_CACHE_HOME/hooksmith)")
+	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads (default $CACHE_DIRECTORY, with --user below --state, else $XDG_CACHE_HOME/hooksmith)")
 	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror for the package ipxe (default this host's APT sources, else ftp.debian.org)")
 	f.BoolVar(&o.offline, "offline", false, "use the cache only; fail if something is not in it")
 }
@@ -140,23 +140,30 @@ func (a *app) defaultState() (dir, origin string) {
 }
 
 // options are what the server needs from here: boot binaries, the log.
-func (o *serveFlags) options(a *app) serve.Options {
+func (o *serveFlags) options(a *app, c *serve.Config) serve.Options {
 	return serve.Options{
 		Version: ourVersion(), Log: a.log,
-		Binaries: func(ctx context.Context) (fs.FS, error) { return o.binaries(ctx, a) },
+		Binaries: func(ctx context.Context) (fs.FS, error) { return o.binaries(ctx, a, o.cache(a, c)) },
 	}
+}
+
+// cache is the folder for downloads: one that the server's user may write.
+func (o *serveFlags) cache(a *app, c *serve.Config) string {
+	if o.cacheDir != "" {
+		return o.cacheDir
+	}
+	if dir, ok := a.lookupEnv("CACHE_DIRECTORY"); ok && dir != "" {
+		return dir
+	}
+	if c.User != "" {
+		return filepath.Join(c.State, "cache")
+	}
+	return filepath.Join(xdg.CacheHome, "hooksmith")
 }
 
 // binaries are those of Debian's package ipxe. They stay open until the
 // program ends.
-func (o *serveFlags) binaries(ctx context.Context, a *app) (fs.FS, error) {
-	dir := o.cacheDir
-	if dir == "" {
-		dir, _ = a.lookupEnv("CACHE_DIRECTORY")
-	}
-	if dir == "" {
-		dir = filepath.Join(xdg.CacheHome, "hooksmith")
-	}
+func (o *serveFlags) binaries(ctx context.Context, a *app, dir string) (fs.FS, error) {
 	mirrors, err := (&inputFlags{mirror: o.mirror}).mirrors()
 	if err != nil {
 		return nil, err
@@ -207,7 +214,7 @@ systemd (hooksmith serve install), or as root with --user.`,
 			if err := a.dropRights(loaded, check); err != nil {
 				return err
 			}
-			plan, err := serve.NewPlan(cmd.Context(), loaded.Config, o.options(a))
+			plan, err := serve.NewPlan(cmd.Context(), loaded.Config, o.options(a, &loaded.Config))
 			if err != nil {
 				return servable(err)
 			}

@@ -30,7 +30,7 @@ server needs to run, and no interface to be there.`,
 			if err != nil {
 				return err
 			}
-			opt := o.options(a)
+			opt := o.options(a, &loaded.Config)
 			opt.Anywhere = true
 			plan, err := serve.NewPlan(cmd.Context(), loaded.Config, opt)
 			if err != nil {

@@ -17,7 +17,7 @@ import (
 
 // What machines print on their way up.
 const (
-	kernelStarted = `Linux version \S+`
+	kernelStarted = `Linux version \S+ `
 	initStarted   = `hooksmith: init started.*$`
 	dockerReady   = `hooksmith: docker: ready \((\w+).*$`
 )

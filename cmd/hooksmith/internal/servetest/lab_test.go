@@ -152,6 +152,9 @@ var program = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // for tests as another user
+		return "", err
+	}
 	path := filepath.Join(dir, "hooksmith")
 	out, err := exec.Command("go", "build", "-o", path, "hooksmith/cmd/hooksmith").CombinedOutput()
 	if err != nil {
