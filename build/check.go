@@ -75,7 +75,7 @@ func (b *builder) checkRoot(ctx context.Context, name string, tree *rootfs.Tree,
 }
 
 // treeDigest names what a tree looks like to programs: paths, types, modes,
-// targets and contents. Contents whose hash is not known are read.
+// targets and contents.
 func treeDigest(t *rootfs.Tree) (string, error) {
 	h := sha256.New()
 	var buf []byte
@@ -85,11 +85,10 @@ func treeDigest(t *rootfs.Tree) (string, error) {
 		buf = binary.BigEndian.AppendUint32(buf, uint32(len(n.Target)))
 		buf = append(buf, n.Target...)
 		if n.Size > 0 {
-			sum, err := n.ContentSHA256()
-			if err != nil {
+			var err error
+			if buf, err = n.AppendContentID(buf); err != nil {
 				return fmt.Errorf("reading %q: %w", p, err)
 			}
-			buf = append(buf, sum[:]...)
 		}
 		h.Write(buf)
 		return nil

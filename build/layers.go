@@ -166,17 +166,20 @@ func (s *layers) cached(l v1.Layer) bool {
 	return err == nil && s.cache.Has(tarKey(key))
 }
 
-// loadIndex reads the cached index of a layer tar, or makes it. With the
-// index come the hashes of the files, so that looking for equal files reads
-// nothing.
+// smallFile is up to which size files are hashed when their layer is indexed.
+// There are many of each small size, so that looking for equal files would
+// read them again in every build; large ones are seldom of one size.
+const smallFile = 64 << 10
+
+// loadIndex reads the cached index of a layer tar, or makes it.
 func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size int64) (*rootfs.Layer, error) {
 	var made *rootfs.Layer
-	f, err := s.cache.Derive(ctx, "layer index 1\n"+key, func(ctx context.Context, w io.Writer) error {
+	f, err := s.cache.Derive(ctx, "layer index 2\n"+key, func(ctx context.Context, w io.Writer) error {
 		var err error
 		if made, err = rootfs.Index(tar, size); err != nil {
 			return err
 		}
-		if err := made.Hash(ctx); err != nil {
+		if err := made.Hash(ctx, smallFile); err != nil {
 			return err
 		}
 		b, err := made.MarshalBinary()
@@ -189,14 +192,17 @@ func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size i
 		return nil, err
 	}
 	defer f.Close()
-	if made != nil {
-		return made, nil
+	if made == nil {
+		b, err := io.ReadAll(f)
+		if err == nil {
+			made, err = rootfs.Load(tar, b)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return nil, err
-	}
-	return rootfs.Load(tar, b)
+	made.Name(key)
+	return made, nil
 }
 
 func indexSmall(l v1.Layer) (*rootfs.Layer, error) {

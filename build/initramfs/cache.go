@@ -81,7 +81,7 @@ func (p *part) damaged() error {
 }
 
 // key names all that the bytes of a segment depend on: every record, the
-// contents by their hash, and how they are compressed.
+// contents by their hash or their place, and how they are compressed.
 func (p *plan) key(program string) (string, error) {
 	h := sha256.New()
 	var buf []byte
@@ -96,11 +96,10 @@ func (p *plan) key(program string) (string, error) {
 		}
 		buf = append(buf, n.Target...)
 		if link.first && n.Size > 0 {
-			sum, err := n.ContentSHA256()
-			if err != nil {
+			var err error
+			if buf, err = n.AppendContentID(buf); err != nil {
 				return fmt.Errorf("%q: reading its content: %w", name, err)
 			}
-			buf = append(buf, sum[:]...)
 		}
 		h.Write(buf)
 		return nil

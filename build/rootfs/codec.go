@@ -213,7 +213,7 @@ func (d *decoder) text(n uint64) string {
 func (d *decoder) string() string { return d.text(d.uvarint()) }
 
 func (d *decoder) layer(r io.ReaderAt) (*Layer, error) {
-	l := &Layer{src: &source{r}, size: d.int63()}
+	l := &Layer{src: &source{r: r}, size: d.int63()}
 	count := d.uvarint()
 	if count > maxEntries || count > uint64(len(d.in)) {
 		return nil, fmt.Errorf("it has %d entries", count)

@@ -23,8 +23,8 @@ import (
 // names that it already has: one whose content is changed at run time must
 // not change another. A nil keepApart keeps nothing apart.
 //
-// Only files whose size another file shares are read, in parallel, and each
-// content once. Cancelling ctx stops the reading.
+// Only files whose size another file of another place shares are read, in
+// parallel, and each place once. Cancelling ctx stops the reading.
 func (t *Tree) Dedup(ctx context.Context, keepApart func(path string) bool) (*Tree, error) {
 	twins := t.candidates(keepApart)
 	if err := hashAll(ctx, twins); err != nil {
@@ -106,23 +106,29 @@ func (n *Inode) twinKey() twinKey {
 	return key
 }
 
-// section is a place in a tar; equal sections are equal contents.
+// section is a place in a tar and how it is used; equal sections are equal
+// contents.
 type section struct {
-	src       *source
-	off, size int64
+	src *source
+	off int64
+	twinKey
 }
 
-// hashAll sets the sum of every twin, reading each section once.
+// hashAll sets the sum of every twin. Each section is read once, and not at
+// all where no other has its key: then its place tells it from all others.
 func hashAll(ctx context.Context, twins []*twin) error {
 	sections := make(map[section][]*twin)
+	of := make(map[twinKey]int)
 	var order []section // of the tree, which is nearly that of the tar
 	for _, f := range twins {
-		at := section{f.inode.data, f.inode.off, f.inode.Size}
+		at := section{f.inode.data, f.inode.off, f.key}
 		if sections[at] == nil {
 			order = append(order, at)
+			of[f.key]++
 		}
 		sections[at] = append(sections[at], f)
 	}
+	order = slices.DeleteFunc(order, func(at section) bool { return of[at.twinKey] < 2 })
 	return eachParallel(ctx, order, func(at section, buf []byte) error {
 		files := sections[at]
 		sum, err := files[0].inode.hash(ctx, buf)
@@ -185,13 +191,14 @@ func (n *Inode) hash(ctx context.Context, buf []byte) (sum [32]byte, err error) 
 	return sum, nil
 }
 
-// Hash reads the contents of all files, in parallel, and keeps their SHA-256,
-// for Dedup and for MarshalBinary. It must not run while the Layer is used
-// elsewhere.
-func (l *Layer) Hash(ctx context.Context) error {
+// Hash reads the contents of all files of up to most bytes, in parallel, and
+// keeps their SHA-256, for Dedup and for MarshalBinary. It must not run while
+// the Layer is used elsewhere.
+func (l *Layer) Hash(ctx context.Context, most int64) error {
 	var files []*entry
 	for i := range l.entries {
-		if e := &l.entries[i]; e.kind == kindNode && e.inode.Type() == ModeFile && e.inode.sum == nil {
+		e := &l.entries[i]
+		if e.kind == kindNode && e.inode.Type() == ModeFile && e.inode.sum == nil && e.inode.Size <= most {
 			files = append(files, e)
 		}
 	}

@@ -35,7 +35,7 @@ func FuzzIndex(f *testing.F) {
 // FuzzLoad: any index is an error or describes a layer that can be used.
 func FuzzLoad(f *testing.F) {
 	l := layerOf(f, file("a", "1"), dir("d", 0o755), hardlink("d/b", "a"), symlink("s", "d"), file("d/.wh.x", ""), device("null", '3', 1, 3))
-	if err := l.Hash(f.Context()); err != nil {
+	if err := l.Hash(f.Context(), 1<<20); err != nil {
 		f.Fatal(err)
 	}
 	index, _ := l.MarshalBinary()
@@ -97,7 +97,7 @@ func TestMarshalLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Hash(t.Context()); err != nil {
+	if err := l.Hash(t.Context(), 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	hashed, err := l.MarshalBinary()

@@ -46,7 +46,7 @@ const maxEntries = 2 << 20
 // A tar may end without the two zero blocks that should end it, as container
 // runtimes accept it; one that ends within an entry is an error.
 func Index(r io.ReaderAt, size int64) (*Layer, error) {
-	l := &Layer{src: &source{r}, size: size}
+	l := &Layer{src: &source{r: r}, size: size}
 	c := &cursor{r: r, size: size}
 	tr := tar.NewReader(c)
 	last := ""
@@ -64,6 +64,10 @@ func Index(r io.ReaderAt, size int64) (*Layer, error) {
 		}
 	}
 }
+
+// Name says by what name the caller knows all bytes of the tar, such as their
+// digest: no other tar has it. It must not be called once the Layer is used.
+func (l *Layer) Name(name string) { l.src.name = name }
 
 // Len returns the number of entries of the layer, whiteouts included.
 func (l *Layer) Len() int { return len(l.entries) }

@@ -52,14 +52,17 @@ type Inode struct {
 
 // source is where contents are. Its address is the identity of a tar, so two
 // inodes with equal source, offset and size are known to be equal unread.
-type source struct{ r io.ReaderAt }
+type source struct {
+	r    io.ReaderAt
+	name string // of all its bytes, see Layer.Name; "" if they have none
+}
 
 // NewFile returns a regular file of root with these contents, which it keeps.
 // The modification time is the caller's to set before the inode is in a Tree.
 func NewFile(perm uint32, content []byte) *Inode {
 	n := &Inode{Mode: ModeFile | perm&modePerm, Size: int64(len(content))}
 	if len(content) > 0 {
-		n.data = &source{bytes.NewReader(content)}
+		n.data = &source{r: bytes.NewReader(content)}
 	}
 	return n
 }
@@ -97,15 +100,22 @@ func (n *Inode) SHA256() (sum [32]byte, ok bool) {
 	return *n.sum, true
 }
 
-// ContentSHA256 is SHA256, or, where that is not known, the content is read.
-func (n *Inode) ContentSHA256() (sum [32]byte, err error) {
-	if sum, ok := n.SHA256(); ok {
-		return sum, nil
+// AppendContentID appends what names a regular file's content to a key: its
+// hash if it is known, else its place in a layer that has a name, else its
+// hash, for which it is read. Equal names are equal contents; equal contents
+// may have several names.
+func (n *Inode) AppendContentID(b []byte) ([]byte, error) {
+	if n.sum != nil {
+		return append(b, n.sum[:]...), nil
+	}
+	if n.data != nil && n.data.name != "" {
+		return fmt.Appendf(b, "%q at %d", n.data.name, n.off), nil
 	}
 	h := sha256.New()
-	_, err = io.Copy(h, n.Open())
-	h.Sum(sum[:0])
-	return sum, err
+	if _, err := io.Copy(h, n.Open()); err != nil {
+		return b, err
+	}
+	return h.Sum(b), nil
 }
 
 func impliedDir() *Inode { return &Inode{Mode: ModeDir | 0o755, implied: true} }
