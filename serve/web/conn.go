@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // admission counts the connections of all listeners.
@@ -37,14 +38,24 @@ type tracked struct {
 	network   netip.Prefix // invalid: not counted
 	once      sync.Once
 	idle      *list.Element
+	sent      atomic.Int64
+}
+
+func (c *tracked) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
 // ReadFrom is the connection's own: sendfile.
 func (c *tracked) ReadFrom(r io.Reader) (int64, error) {
-	if rf, ok := c.Conn.(io.ReaderFrom); ok {
-		return rf.ReadFrom(r)
+	rf, ok := c.Conn.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{c}, r)
 	}
-	return io.Copy(struct{ io.Writer }{c.Conn}, r)
+	n, err := rf.ReadFrom(r)
+	c.sent.Add(n)
+	return n, err
 }
 
 // CloseWrite lets net/http end a connection without losing its last answer.

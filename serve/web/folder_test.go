@@ -311,6 +311,22 @@ func TestDownloadEvents(t *testing.T) {
 	if e.Bytes < 1<<20 || e.Bytes >= e.Size || e.Size != 32<<20 || !strings.Contains(e.Detail, "broke at ") {
 		t.Errorf("%+v", e)
 	}
+	// Small enough to be wholly in the kernel's buffers when the machine dies.
+	put(t, s.Artifacts, "small.iso", noiseOf(9, 2<<20))
+	conn, err = net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.(*net.TCPConn).SetReadBuffer(65536)
+	fmt.Fprint(conn, "GET /hook/small.iso HTTP/1.0\r\n\r\n")
+	if _, err := io.ReadFull(conn, make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	until(t, "what was only buffered is no download", func() bool { _, ok := l.find(event.HTTPAbort, "/hook/small.iso"); return ok })
+	if e, _ := l.find(event.HTTPAbort, "/hook/small.iso"); e.Bytes <= 0 || e.Bytes >= 1<<20 {
+		t.Errorf("%+v", e)
+	}
 	get(t, c, "GET", "http://"+addr+"/hook/vmlinuz-aarch64")
 	if e, ok := l.find(event.HTTPAbort, "/hook/vmlinuz-aarch64"); !ok || e.Detail != "not in the artifacts folder" {
 		t.Errorf("%+v", e)

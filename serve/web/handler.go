@@ -168,6 +168,9 @@ func (s *Server) send(w *sender, r *http.Request, tr *transfer, name string, mod
 		w.begin = func(status int) { tr.begin(status, w.Header()) }
 		w.more = tr.more
 		tr.expected = -1
+		if r.ProtoMajor == 1 {
+			tr.conn, _ = r.Context().Value(connKey{}).(*tracked)
+		}
 		defer tr.end(w)
 	}
 	http.ServeContent(w, r, name, modTime, content)

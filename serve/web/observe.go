@@ -19,7 +19,8 @@ type transfer struct {
 	size   int64  // of the whole file
 	detail string
 
-	expected int64 // bytes of this response; -1: it has none to tell of
+	conn     *tracked // nil: not known, or shared with other requests
+	expected int64    // bytes of this response; -1: it has none to tell of
 	started  time.Time
 	told     time.Time
 	small    bool // a small part: told of together with others
@@ -65,33 +66,54 @@ func (t *transfer) end(w *sender) {
 	if t.expected < 0 {
 		return
 	}
+	arrived, late := t.arrived(w)
 	st := t.server.state
 	st.active.Add(-1)
-	st.bytes.Add(w.written)
+	st.bytes.Add(arrived)
 	st.artifacts.touch(t.client.ip)
 	kind := event.HTTPDone
-	if w.written < t.expected {
+	if arrived < t.expected {
 		kind = event.HTTPAbort
-		t.detail = strings.TrimSpace(t.detail + " " + t.why(w))
+		t.detail = strings.TrimSpace(t.detail + " " + t.why(arrived, late))
 		st.aborted.Add(1)
 	} else {
 		st.files.Add(1)
 	}
-	if w.late {
+	if late {
 		st.stalled.Add(1)
 	}
 	if t.small && kind == event.HTTPDone {
-		st.mounts.add(t, w.written)
+		st.mounts.add(t, arrived)
 		return
 	}
-	t.emit(kind, w.written)
-	t.log(kind, w.written)
+	t.emit(kind, arrived)
+	t.log(kind, arrived)
 }
 
-func (t *transfer) why(w *sender) string {
-	percent := 100 * w.written / max(t.expected, 1)
-	if w.late {
-		return fmt.Sprintf("the client took no data for %s: given up at %d%%", w.limits.Stall, percent)
+// arrived is how much of the body the client has, and whether it was waited
+// for in vain.
+func (t *transfer) arrived(w *sender) (n int64, late bool) {
+	if t.conn == nil {
+		return w.written, w.late
+	}
+	if w.written < t.expected {
+		left, _, ok := t.conn.outstanding()
+		if !ok {
+			left = 0
+		}
+		return max(0, w.written-left), w.late
+	}
+	if t.small {
+		return w.written, false
+	}
+	left, late := awaitDelivery(t.conn, w.limits.Stall)
+	return max(0, w.written-left), late
+}
+
+func (t *transfer) why(arrived int64, late bool) string {
+	percent := 100 * arrived / max(t.expected, 1)
+	if late {
+		return fmt.Sprintf("the client took no more data: given up at %d%%", percent)
 	}
 	return fmt.Sprintf("the connection broke at %d%%", percent)
 }

@@ -180,6 +180,7 @@ func (st *state) server(ctx context.Context, h http.Handler) *http.Server {
 		ErrorLog:          slog.NewLogLogger(st.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ConnState:         st.admission.state,
+		ConnContext:       withConn,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: 32,
 			SendPingTimeout:      st.limits.Stall,
