@@ -195,19 +195,7 @@ func TestRealRelay(t *testing.T) {
 			}()
 			l.client = append(l.client, behind)
 			machine := l.station(1)
-			stop := make(chan struct{})
-			defer close(stop)
-			go func() { // until the relay listens
-				for {
-					machine.send(message(discover, "02:00:00:00:93:01", pxe(7)))
-					select {
-					case <-stop:
-						return
-					case <-time.After(500 * time.Millisecond):
-					}
-				}
-			}()
-			h := machine.hear(func(h heard) bool { return h.MessageType() == offer })
+			h := machine.ask(message(discover, "02:00:00:00:93:01", pxe(7)), func(h heard) bool { return h.MessageType() == offer })
 			if !strings.HasPrefix(h.YourIPAddr.String(), "10.93.0.5") || h.Router()[0].String() != "10.93.0.1" || h.BootFileName != "ipxe.efi" {
 				t.Errorf("OFFER by the relay: %s", h.Summary())
 			}

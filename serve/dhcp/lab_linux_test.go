@@ -175,8 +175,8 @@ func (r *running) kill() {
 	r.cmd.Wait()
 }
 
-// start runs the server in its namespace until the test ends.
-func (l *lab) start(s setup) *running {
+// start runs the server in its namespace until the test ends, by a program that changes its user if one is given.
+func (l *lab) start(s setup, as ...string) *running {
 	l.t.Helper()
 	if s.State == "" {
 		s.State = l.t.TempDir()
@@ -186,7 +186,17 @@ func (l *lab) start(s setup) *running {
 		l.t.Fatal(err)
 	}
 	r := &running{t: l.t, more: make(chan struct{}, 1)}
-	r.cmd = exec.Command("ip", "netns", "exec", l.server, os.Args[0])
+	program := os.Args[0]
+	if len(as) > 0 { // another user, who cannot read this one's folders
+		program = filepath.Join(s.State, "server")
+		l.must("cp", os.Args[0], program)
+		l.must("chmod", "0755", s.State, program)
+		l.must("chown", "65534", s.State)
+		for up := filepath.Dir(s.State); strings.Contains(up, "Test"); up = filepath.Dir(up) {
+			l.must("chmod", "0755", up)
+		}
+	}
+	r.cmd = exec.Command("ip", append(append([]string{"netns", "exec", l.server}, as...), program)...)
 	r.cmd.Env = append(os.Environ(), "HKS_DHCP_SERVER="+string(text))
 	r.cmd.Stderr = &r.log
 	stdin, err := r.cmd.StdinPipe()
@@ -371,6 +381,26 @@ func (s *station) hear(want func(heard) bool) heard {
 	}
 	s.t.Fatal("no answer")
 	return heard{}
+}
+
+// ask sends again and again, as machines do, until the wanted answer comes.
+func (s *station) ask(data []byte, want func(heard) bool) heard {
+	s.t.Helper()
+	stop := make(chan struct{})
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer close(stop)
+	asking.Go(func() {
+		for {
+			s.send(data)
+			select {
+			case <-stop:
+				return
+			case <-time.After(500 * time.Millisecond):
+			}
+		}
+	})
+	return s.hear(want)
 }
 
 func every(heard) bool { return true }

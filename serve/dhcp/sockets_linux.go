@@ -24,6 +24,7 @@ type sockets struct {
 	raw    int          // sends frames
 	arp    *packetFile  // nil: no pool
 	links  *packetFile  // tells of changes of interfaces
+	told   map[string]bool
 	once   sync.Once
 }
 
@@ -45,7 +46,7 @@ type received struct {
 
 // listen opens all sockets or none.
 func listen(e *engine) (*sockets, error) {
-	s := &sockets{engine: e, raw: -1}
+	s := &sockets{engine: e, raw: -1, told: map[string]bool{}}
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, err
@@ -201,7 +202,7 @@ func (s *sockets) refresh() error {
 		}
 	}
 	h := newHost(ifaces)
-	s.engine.current.Store(h)
+	s.tellChanges(s.engine.current.Swap(h), h)
 	for _, u := range s.udp {
 		for _, i := range ifaces {
 			if i.name == u.device && i.index != u.index {
@@ -210,6 +211,24 @@ func (s *sockets) refresh() error {
 		}
 	}
 	return nil
+}
+
+// tellChanges logs what happened to the addresses of interfaces that are served.
+func (s *sockets) tellChanges(before, after *host) {
+	if len(s.udp) == 0 {
+		return // not listening yet: the second refresh of open tells
+	}
+	for _, name := range s.engine.Interfaces {
+		old, now := before.addrsOf(name), after.addrsOf(name)
+		switch {
+		case s.told[name] && slices.Equal(old, now):
+		case len(now) == 0:
+			s.engine.Log.Warn("the interface has no IPv4 address: no DHCP there until it has one", "interface", name)
+		case s.told[name]:
+			s.engine.Log.Info("the interface's addresses changed", "interface", name, "addresses", fmt.Sprint(now))
+		}
+		s.told[name] = true
+	}
 }
 
 // bind ties the socket to the device by its new index; the port stays bound meanwhile.

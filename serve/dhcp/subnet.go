@@ -15,11 +15,6 @@ type iface struct {
 	loopback bool
 }
 
-// holds reports whether an address is one of the interface's.
-func (i *iface) holds(a netip.Addr) bool {
-	return slices.ContainsFunc(i.addrs, func(p netip.Prefix) bool { return p.Addr() == a })
-}
-
 // near returns the interface's address in the network of a, else its main one.
 func (i *iface) near(a netip.Addr) netip.Addr {
 	for _, p := range i.addrs {
@@ -48,6 +43,16 @@ func newHost(ifaces []*iface) *host {
 		}
 	}
 	return h
+}
+
+// addrsOf returns the addresses of an interface by name, none if it is not there.
+func (h *host) addrsOf(name string) []netip.Prefix {
+	for _, i := range h.ifaces {
+		if i.name == name {
+			return i.addrs
+		}
+	}
+	return nil
 }
 
 // place is where a client is.
