@@ -50,8 +50,11 @@ func newHandler(config Config) (*Handler, error) {
 		return nil, err
 	}
 	if config.Metrics != nil {
+		if config.Metrics.taken.Swap(true) {
+			return nil, errors.New("admin: these Metrics serve another handler already")
+		}
 		if err := config.Metrics.registry.Register(gauges{h}); err != nil {
-			return nil, fmt.Errorf("admin: these Metrics serve another handler: %w", err)
+			return nil, fmt.Errorf("admin: registering the gauges: %w", err)
 		}
 	}
 	h.mux = h.routes()

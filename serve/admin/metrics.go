@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,10 +33,11 @@ type metrics struct {
 	retransmits prometheus.Counter
 	stages      *prometheus.HistogramVec
 	kinds       map[event.Kind]bool
+	taken       atomic.Bool // by a handler, whose gauges are in the registry
 }
 
 func newMetrics() *Metrics {
-	m := &Metrics{metrics{
+	m := &Metrics{metrics: metrics{
 		registry: prometheus.NewRegistry(),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hooksmith_events_total",
 			Help: "What happened on the wire, by kind: discover, offer, tftp-done, ..."}, []string{"kind"}),

@@ -33,6 +33,10 @@ func rowOf(m *timeline.Machine, now time.Time) rowView {
 	if m.Boot != nil {
 		began = m.Boot.Start
 		v.Stage, v.Progress = m.Stage.Title(), progress(m.Stage)
+		if s := m.Boot.Steps; len(s) > 0 && s[len(s)-1].Running && s[len(s)-1].Size > 0 {
+			last := &s[len(s)-1]
+			v.Progress = fmt.Sprintf("%d%% of %s", min(100, last.Bytes*100/last.Size), timeline.Bytes(last.Size))
+		}
 		v.Took = timeline.Duration(m.Boot.Last.Sub(m.Boot.Start))
 		v.Segments = segmentsOf(m.Boot, m.State == timeline.Stuck)
 		v.BarLabel = barLabel(m.Boot)

@@ -87,7 +87,9 @@ func (s *Step) Words() string {
 	add(s.Took > 0 && s.Bytes > 0, "in %s", Duration(s.Took))
 	add(s.Rate > 0 && s.Bytes > 0, "%s/s", Bytes(s.Rate))
 	add(s.Retransmits > 0, "%d sent again", s.Retransmits)
-	add(s.Count > 1, "%s", times(s.Count))
+	lines := s.Stage == StageSyslog || s.Stage == StageWorker
+	add(s.Count > 1 && lines, "%d lines", s.Count)
+	add(s.Count > 1 && !lines, "%s", times(s.Count))
 	add(s.Aborted, "cut off%s", portion(s))
 	add(s.Peer != "", "%s", s.Peer)
 	add(s.Detail != "", "%s", s.Detail)
