@@ -89,14 +89,11 @@ func (p *Plan) knownDigests(w embed.Want, f *foreignImage) []string {
 			if pin.Ref != ref {
 				continue
 			}
-			if pin.Source == "docker" || pin.Source == "folder" {
+			if pin.Source == "docker" || pin.Source == "folder" || pin.Source == "layout" && isRepacked(f.img) {
 				return digests
 			}
 			digests = append(digests, pin.Digest)
 		}
-	}
-	if w.Digest == "" && isRepacked(f.img) {
-		return slices.Clone(w.Known)
 	}
 	return append(digests, f.digest)
 }

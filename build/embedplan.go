@@ -66,7 +66,7 @@ func NewEmbedPlan(ctx context.Context, opt Options) (plan *EmbedPlan, err error)
 			users[l]++
 		}
 	}
-	plan.RAMMiB = ramNeeded(plan.MemoryBytes) - ramNeeded(0)
+	plan.RAMMiB = (plan.MemoryBytes*5/2 + 1<<20 - 1) >> 20 // as ramNeeded
 	for i, stored := range b.store.Images {
 		p, err := planned(stored, b.embedded[i], sizes, users)
 		if err != nil {
