@@ -168,9 +168,15 @@ func TestSlowClients(t *testing.T) {
 	if s.Stats().Stalled != 1 || s.Stats().Aborted != 1 {
 		t.Errorf("%+v", s.Stats())
 	}
-	if resp, _ := get(t, browser(t), "GET", "http://"+addr+"/hook/vmlinuz-x86_64"); resp.StatusCode != 200 {
-		t.Errorf("%s", resp.Status)
-	}
+	c := browser(t)
+	until(t, "others are served", func() bool { // these limits are strict: a busy machine may need a second try
+		resp, err := c.Get("http://" + addr + "/hook/")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
 }
 
 func TestConnectionsPerAddress(t *testing.T) {

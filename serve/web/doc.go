@@ -8,7 +8,8 @@
 // out which machine asks (client.go). Scripts are made in script.go. Files come
 // from the artifacts' folder (artifacts.go), where folder.go and pin.go see to it
 // that kernel and initramfs of one boot are of one build, and digest.go hashes
-// contents for ETags. send.go writes files out by sendfile, with time limits;
-// observe.go reports what happened. server.go, conn.go and cert.go serve
+// contents for ETags. send.go writes files out by sendfile, with time limits,
+// delivery.go tells what arrived, observe.go reports it. server.go, conn.go and
+// cert.go serve
 // listeners.
 package web

@@ -123,8 +123,8 @@ func TestHalfABuild(t *testing.T) {
 		t.Fatal("the build at first")
 	}
 	byHand := noiseOf(99, 1000)
-	put(t, s.Artifacts, "vmlinuz-x86_64", byHand)
 	clock.set(time.Now())
+	put(t, s.Artifacts, "vmlinuz-x86_64", byHand)
 	if !bytes.Equal(fetch(), kernel) {
 		t.Error("half of a build is served")
 	}
