@@ -10,6 +10,5 @@
 // that kernel and initramfs of one boot are of one build, and digest.go hashes
 // contents for ETags. send.go writes files out by sendfile, with time limits,
 // delivery.go tells what arrived, observe.go reports it. server.go, conn.go and
-// cert.go serve
-// listeners.
+// cert.go serve listeners.
 package web
