@@ -37,7 +37,7 @@ func rowOf(m *timeline.Machine, now time.Time) rowView {
 			last := &s[len(s)-1]
 			v.Progress = fmt.Sprintf("%d%% of %s", min(100, last.Bytes*100/last.Size), timeline.Bytes(last.Size))
 		}
-		v.Took = timeline.Duration(m.Boot.Last.Sub(m.Boot.Start))
+		v.Took = timeline.Duration(m.Boot.Took())
 		v.Segments = segmentsOf(m.Boot, m.State == timeline.Stuck)
 		v.BarLabel = barLabel(m.Boot)
 	}
@@ -78,13 +78,14 @@ func segmentsOf(b *timeline.Boot, stuck bool) (out []segment) {
 	if len(b.Steps) == 0 {
 		return nil
 	}
-	span := b.Last.Sub(b.Start)
+	last := b.Start.Add(b.Took())
+	span := b.Took()
 	if stuck {
 		span = span*10/9 + time.Second
 	}
 	axis := scale{b.Start, max(span, time.Second)}
 	for i, s := range b.Steps {
-		end := b.Last
+		end := last
 		if i+1 < len(b.Steps) {
 			end = b.Steps[i+1].Start
 		}
@@ -96,7 +97,7 @@ func segmentsOf(b *timeline.Boot, stuck bool) (out []segment) {
 		out = append(out, segment{X: x, W: max(to-x, 4), Class: class, Title: s.Stage.Title()})
 	}
 	if stuck {
-		x := axis.x(b.Last)
+		x := axis.x(last)
 		out = append(out, segment{X: x, W: 1000 - x, Class: "g-stuck", Title: "stuck"})
 	}
 	return out
@@ -217,7 +218,7 @@ func factsOf(d *timeline.Detail, now time.Time) (out []fact) {
 }
 
 func ganttOf(b *timeline.Boot, old bool) ganttView {
-	took := b.Last.Sub(b.Start)
+	took := b.Took()
 	g := ganttView{Old: old, Heading: "Boot of " + b.Start.Format(time.DateTime), Summary: "came to " + b.Stage.Title() + " in " + timeline.Duration(took)}
 	axis := scale{b.Start, niceSpan(took)}
 	g.Ticks = ticksOf(axis.span)

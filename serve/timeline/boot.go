@@ -29,6 +29,19 @@ func begins(b *Boot, e event.Event, phase Phase, stage Stage, silent time.Durati
 	return false
 }
 
+// Took is the boot's time: until its worker was up, or, for a machine that only
+// wants an address, until it had one; else until the last sign.
+func (b *Boot) Took() time.Duration {
+	end := b.Last
+	for _, s := range b.Steps {
+		if s.Stage == StageWorker || !b.Netboot && s.Stage == StageAck {
+			end = s.Start
+			break
+		}
+	}
+	return max(0, end.Sub(b.Start))
+}
+
 // has reports whether a phase has spoken.
 func (b *Boot) has(p Phase) bool {
 	for i := range b.Steps {

@@ -148,10 +148,20 @@ func (t *Timeline) check(now time.Time) {
 			m.version = t.seq
 			changed = true
 		}
+		t.tell(m, shown.Problems)
 		m.shown = print.String()
 	}
 	if changed {
 		t.notify()
+	}
+}
+
+// tell logs the problems that are new since the last check, notices left out.
+func (t *Timeline) tell(m *machine, problems []Problem) {
+	for _, p := range problems {
+		if p.Severity != Info && !strings.Contains(m.shown, " "+p.Code+string(p.Severity)) {
+			t.opt.Log.Warn("a machine has a problem", "mac", m.mac, "problem", p.Code, "severity", p.Severity, "text", p.Text, "do", p.Do)
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func WriteTable(w io.Writer, machines []Machine, now time.Time) error {
 		m := &machines[i]
 		took, seen := "-", "-"
 		if m.Boot != nil {
-			took = Duration(m.Boot.Last.Sub(m.Boot.Start))
+			took = Duration(m.Boot.Took())
 		}
 		if !m.Last.IsZero() {
 			seen = Duration(now.Sub(m.Last)) + " ago"
@@ -58,7 +58,7 @@ func WriteDetail(w io.Writer, d Detail, now time.Time) error {
 		writeSteps(&b, d.Boot)
 	}
 	for _, h := range d.History {
-		fmt.Fprintf(&b, "\nbefore: %s, came to %s after %s\n", h.Start.Format(time.DateTime), h.Stage.Title(), Duration(h.Last.Sub(h.Start)))
+		fmt.Fprintf(&b, "\nbefore: %s, came to %s after %s\n", h.Start.Format(time.DateTime), h.Stage.Title(), Duration(h.Took()))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
