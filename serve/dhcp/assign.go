@@ -65,7 +65,7 @@ func (x *exchange) choose() (assignment, string) {
 		if len(s.Pools) == 0 {
 			continue
 		}
-		ip, err := x.Leases.Offer(x.leaseClient(), x.pool(s), x.requested)
+		ip, err := x.Leases.Offer(x.leaseClient(), x.pools[s.Prefix], x.requested)
 		if err == nil {
 			return assignment{ip: ip, bits: s.Prefix.Bits(), subnet: s}, ""
 		}
@@ -102,11 +102,11 @@ func (x *exchange) grant(ctx context.Context, want netip.Addr) answer {
 		if a.ip.IsValid() && !x.leased(a.ip) {
 			return x.nak(want, "the hardware record gives "+a.ip.String()+", not "+want.String())
 		}
-		if !x.pool(s).Allows(want) {
+		if !x.pools[s.Prefix].Allows(want) {
 			return x.nak(want, want.String()+" is not an address of the pool")
 		}
 		// What was offered, also if that was before a restart: the store prefers what the client has.
-		if ip, err := x.Leases.Offer(x.leaseClient(), x.pool(s), want); err != nil {
+		if ip, err := x.Leases.Offer(x.leaseClient(), x.pools[s.Prefix], want); err != nil {
 			return x.nak(want, err.Error())
 		} else if ip != want {
 			return x.nak(want, "the machine's address is "+ip.String()+", not "+want.String())

@@ -5,12 +5,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 // queue is the packets that are being answered, and the limits on what a packet can cause.
 type queue struct {
 	answer  func(*query)
-	slots   chan struct{}
+	slots   chan struct{} // of all
+	fresh   chan struct{} // of DISCOVERs: under load, who was offered an address gets it before others are offered one
 	running sync.WaitGroup
 	locks   [4096]sync.Mutex // of machines, by hash: a machine's packets are answered one after the other
 	seed    maphash.Seed
@@ -20,7 +23,7 @@ type queue struct {
 }
 
 func newQueue(c Config, count *counters) *queue {
-	return &queue{slots: make(chan struct{}, c.Workers), seed: maphash.MakeSeed(), count: count,
+	return &queue{slots: make(chan struct{}, c.Workers), fresh: make(chan struct{}, max(1, c.Workers/8)), seed: maphash.MakeSeed(), count: count,
 		rate: rate{perSecond: float64(c.Rate), buckets: map[string]*bucket{}}}
 }
 
@@ -39,10 +42,14 @@ func (q *queue) put(data []byte, a arrival, e *engine) {
 		q.count.limited.Add(1)
 		return
 	}
+	slots := q.slots
+	if p.kind == dhcpv4.MessageTypeDiscover {
+		slots = q.fresh
+	}
 	select {
-	case q.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		q.running.Go(func() {
-			defer func() { <-q.slots }()
+			defer func() { <-slots }()
 			lock := &q.locks[maphash.String(q.seed, p.id)%uint64(len(q.locks))]
 			lock.Lock()
 			defer lock.Unlock()

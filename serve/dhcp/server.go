@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type Server struct {
 type engine struct {
 	Config
 	current atomic.Pointer[host]
+	pools   map[netip.Prefix]lease.Subnet // of Subnets
 	loops   loops
 	probes  probes
 }
@@ -68,6 +70,10 @@ func newEngine(config Config) *engine {
 	e.loops.machines = map[string]*loads{}
 	e.probes.watched = map[netip.Addr]*probe{}
 	e.current.Store(newHost(nil))
+	e.pools = map[netip.Prefix]lease.Subnet{}
+	for i := range e.Subnets {
+		e.pools[e.Subnets[i].Prefix] = e.pool(&e.Subnets[i])
+	}
 	return e
 }
 
@@ -181,6 +187,16 @@ func (s *Server) finish(q *query, a answer) {
 
 // log writes an event for people: what needs one is louder.
 func (e *engine) log(q *query, v event.Event) {
+	level := slog.LevelInfo
+	switch v.Kind {
+	case event.Discover, event.Request, event.Silence, event.Loop:
+		level = slog.LevelDebug
+	case event.NoBinary, event.RivalDHCP, event.Decline, event.Nak:
+		level = slog.LevelWarn
+	}
+	if !e.Log.Enabled(context.Background(), level) {
+		return
+	}
 	attrs := []any{"mac", q.id, "interface", q.iface.name}
 	for _, a := range []struct{ key, value string }{
 		{"ip", v.IP}, {"peer", v.Peer}, {"arch", v.Arch}, {"client", v.Client}, {"file", v.File}, {"detail", v.Detail},
@@ -189,15 +205,7 @@ func (e *engine) log(q *query, v event.Event) {
 			attrs = append(attrs, a.key, a.value)
 		}
 	}
-	name := "dhcp " + string(v.Kind)
-	switch v.Kind {
-	case event.Discover, event.Request, event.Silence, event.Loop:
-		e.Log.Debug(name, attrs...)
-	case event.NoBinary, event.RivalDHCP, event.Decline, event.Nak:
-		e.Log.Warn(name, attrs...)
-	default:
-		e.Log.Info(name, attrs...)
-	}
+	e.Log.Log(context.Background(), level, "dhcp "+string(v.Kind), attrs...)
 }
 
 // Stats returns the counters.

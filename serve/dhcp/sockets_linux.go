@@ -104,6 +104,9 @@ func (s *sockets) explain(err error, device string, port uint16) error {
 	return fmt.Errorf("dhcp: listening on UDP port %d: %w", port, err)
 }
 
+// receiveBuffer holds about a thousand packets.
+const receiveBuffer = 1 << 20
+
 // listenUDP binds a port on a device. Other programs may have the same port on other devices.
 func listenUDP(device string, port uint16) (*udpSocket, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
@@ -115,7 +118,10 @@ func listenUDP(device string, port uint16) (*udpSocket, error) {
 			set(unix.SOL_SOCKET, unix.SO_REUSEADDR)
 			set(unix.SOL_SOCKET, unix.SO_BROADCAST)
 			set(unix.IPPROTO_IP, unix.IP_PKTINFO)
-			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20) // a hall of machines powers on at once; the system may allow less
+			// A hall of machines powers on at once. The system may allow less to who is not root.
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+			}
 			if device != "" {
 				errs = append(errs, unix.BindToDevice(int(fd), device))
 			}
