@@ -8,33 +8,24 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"io/fs"
-	"log"
-	"maps"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	dockerbuild "github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 	dockerimage "github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"golang.org/x/sys/unix"
 )
 
 // dockerfile makes in a few layers what layers can say. It is built by the
@@ -284,94 +275,6 @@ func (d *dockerd) output(t *testing.T, ref string, command ...string) string {
 	return strings.TrimSpace(b.String())
 }
 
-// files describes all that a container sees, by path: type and mode, owner,
-// device, names, time, attributes, target and content.
-func (d *dockerd) files(t *testing.T, ref string) map[string]string {
-	t.Helper()
-	id, pid := d.start(t, ref, "/bin/sleep", "1000")
-	defer d.remove(t, id)
-	root := fmt.Sprintf("/proc/%d/root", pid)
-	docker := []string{"proc", "sys", "dev", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", ".dockerenv"}
-	out := map[string]string{}
-	err := filepath.WalkDir(root+"/.", func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, _ := filepath.Rel(root, path)
-		if slices.Contains(docker, rel) {
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		out[rel], err = describe(path)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("the files of %s: %v", ref, err)
-	}
-	return out
-}
-
-func describe(path string) (string, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return "", err
-	}
-	text := fmt.Sprintf("mode %o owner %d:%d", st.Mode, st.Uid, st.Gid)
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR: // their times and links are the file system's business
-	case unix.S_IFREG:
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return "", err
-		}
-		sum := sha256.Sum256(b)
-		text += fmt.Sprintf(" names %d time %d content %d %s", st.Nlink, st.Mtim.Sec, len(b), hex.EncodeToString(sum[:]))
-	case unix.S_IFLNK:
-		target, err := os.Readlink(path)
-		if err != nil {
-			return "", err
-		}
-		text += fmt.Sprintf(" time %d target %s", st.Mtim.Sec, target)
-	default:
-		text += fmt.Sprintf(" time %d device %d:%d", st.Mtim.Sec, unix.Major(st.Rdev), unix.Minor(st.Rdev))
-	}
-	buf := make([]byte, 64<<10)
-	n, err := unix.Llistxattr(path, buf)
-	if err != nil {
-		return "", fmt.Errorf("attributes of %s: %w", path, err)
-	}
-	names := strings.FieldsFunc(string(buf[:n]), func(r rune) bool { return r == 0 })
-	slices.Sort(names)
-	for _, name := range names {
-		value := make([]byte, 64<<10)
-		n, err := unix.Lgetxattr(path, name, value)
-		if err != nil {
-			return "", err
-		}
-		text += fmt.Sprintf(" %s=%q", name, value[:n])
-	}
-	return text, nil
-}
-
-func diffFiles(t *testing.T, image string, got, want map[string]string) {
-	t.Helper()
-	if len(want) < 20 {
-		t.Errorf("%s: only %d files to compare", image, len(want))
-	}
-	for _, path := range slices.Sorted(maps.Keys(want)) {
-		if got[path] != want[path] {
-			t.Errorf("%s: %s\n got %q\nwant %q", image, path, got[path], want[path])
-		}
-	}
-	for path := range got {
-		if _, ok := want[path]; !ok {
-			t.Errorf("%s: %s is there, and docker has none", image, path)
-		}
-	}
-}
-
 // save: the layers come out as they went in, and load elsewhere.
 func (d *dockerd) save(t *testing.T, elsewhere *dockerd, images ...v1.Image) {
 	t.Helper()
@@ -419,7 +322,7 @@ func (d *dockerd) change(t *testing.T, s *Store) {
 		if lines, err := list(rc); err != nil || !strings.Contains(fmt.Sprint(lines), "committed") {
 			return fmt.Errorf("%q %v", lines, err)
 		}
-		if _, err := d.ContainerStatPath(t.Context(), id, "/hl2"); !client.IsErrNotFound(err) {
+		if _, err := d.ContainerStatPath(t.Context(), id, "/hl2"); !errdefs.IsNotFound(err) {
 			return fmt.Errorf("/hl2 is still there: %v", err)
 		}
 		return nil
@@ -444,37 +347,6 @@ func (d *dockerd) change(t *testing.T, s *Store) {
 			t.Errorf("docker rmi leaves %q", left)
 		}
 	}
-}
-
-// testRegistry counts the layers that are pulled from it.
-type testRegistry struct {
-	host  string
-	blobs atomic.Int32
-}
-
-func startRegistry(t *testing.T) *testRegistry {
-	t.Helper()
-	r := &testRegistry{}
-	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if request.Method == http.MethodGet && strings.Contains(request.URL.Path, "/blobs/") {
-			r.blobs.Add(1)
-		}
-		handler.ServeHTTP(w, request)
-	}))
-	t.Cleanup(server.Close)
-	r.host = strings.TrimPrefix(server.URL, "http://")
-	return r
-}
-
-// push puts an image into the registry and returns it as it is there.
-func (r *testRegistry) push(t *testing.T, path string, img v1.Image) v1.Image {
-	t.Helper()
-	ref := must(name.ParseReference(r.host+"/"+path, name.Insecure))
-	if err := remote.Write(ref, img); err != nil {
-		t.Fatal(err)
-	}
-	return must(remote.Image(ref))
 }
 
 // pullAgain: a pull by the digest of an embedded image fetches nothing.

@@ -119,7 +119,7 @@ func describeImage(img Image, blobs map[string]blob) (*v1.Descriptor, error) {
 	}
 	blobs[blobName(config.id)] = blob{blobName(config.id), int64(len(config.raw)), opened(config.raw)}
 	blobs[blobName(digest)] = blob{blobName(digest), int64(len(raw)), opened(raw)}
-	note, err := json.Marshal(exported{img.Source, img.Names, img.Digests})
+	annotations, err := annotate(img)
 	if err != nil {
 		return nil, err
 	}
@@ -127,16 +127,28 @@ func describeImage(img Image, blobs map[string]blob) (*v1.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	annotations := map[string]string{wantAnnotation: string(note)}
-	if named, err := reference.ParseNormalizedNamed(img.Source); err == nil {
-		if t, ok := reference.TagNameOnly(named).(reference.NamedTagged); ok {
-			annotations[refAnnotation] = reference.TrimNamed(named).Name() + ":" + t.Tag()
-		}
-	}
 	return &v1.Descriptor{
 		MediaType: cmp.Or(m.MediaType, types.OCIManifestSchema1), Digest: digest, Size: int64(len(raw)), Annotations: annotations,
 		Platform: &v1.Platform{OS: cf.OS, Architecture: cf.Architecture, Variant: cf.Variant},
 	}, nil
+}
+
+// annotate says in index.json what the image is wanted as, and its name as
+// other tools know it.
+func annotate(img Image) (map[string]string, error) {
+	note, err := json.Marshal(exported{img.Source, img.Names, img.Digests})
+	if err != nil {
+		return nil, err
+	}
+	annotations := map[string]string{wantAnnotation: string(note)}
+	named, err := reference.ParseNormalizedNamed(img.Source)
+	if err != nil {
+		return nil, err
+	}
+	if t, ok := reference.TagNameOnly(named).(reference.NamedTagged); ok {
+		annotations[refAnnotation] = t.Name() + ":" + t.Tag()
+	}
+	return annotations, nil
 }
 
 // exportDir writes the files into a folder, each beside and renamed.
