@@ -28,9 +28,10 @@ func phaseOf(e event.Event, before Phase) Phase {
 	return PhaseOS
 }
 
-// binarySuffixes are what firmware loads. autoexec.ipxe and boot.ipxe belong to
-// the binary: iPXE runs them before it asks for the machine's script.
-var binarySuffixes = []string{".efi", ".kpxe", ".kkpxe", ".kkkpxe", ".pxe", ".lkrn", ".0", "autoexec.ipxe", "boot.ipxe"}
+// binarySuffixes are what firmware loads. Scripts that are not auto.ipxe belong
+// to the binary: iPXE runs them before it asks for the machine's own script, or
+// they say why there is none (loop.ipxe).
+var binarySuffixes = []string{".efi", ".kpxe", ".kkpxe", ".kkkpxe", ".pxe", ".lkrn", ".0", ".ipxe"}
 
 // stageOf says what a file is, by its name.
 func stageOf(file string, m *hardware.Machine) Stage {
@@ -45,14 +46,15 @@ func stageOf(file string, m *hardware.Machine) Stage {
 			return StageBinary
 		}
 	}
+	if base == "auto.ipxe" {
+		return StageScript
+	}
 	for _, s := range binarySuffixes {
 		if strings.HasSuffix(base, s) {
 			return StageBinary
 		}
 	}
 	switch {
-	case strings.HasSuffix(base, ".ipxe"):
-		return StageScript
 	case strings.HasPrefix(base, "vmlinu"), strings.HasPrefix(base, "bzimage"), strings.HasPrefix(base, "kernel"), base == "linux":
 		return StageKernel
 	case strings.HasPrefix(base, "init"), strings.HasSuffix(base, ".cpio"), strings.HasSuffix(base, ".cpio.gz"):

@@ -51,6 +51,7 @@ type scene struct {
 	now    time.Time
 	waits  *Waits
 	known  bool
+	judged bool              // there are hardware data to be known in
 	record *hardware.Machine // nil without one
 }
 
@@ -162,6 +163,10 @@ func (s *scene) requested(b *Boot) *Problem {
 		Do:   "This server acknowledges only what is safely on its disk: look in its log for an error of the state directory (full, read-only)."}
 	if m := b.Marks.Silence; m != nil && m.Detail != "" {
 		p.Text += " Reason: " + sentence(m.Detail)
+	}
+	if offer := b.last(StageOffer); offer != nil && strings.HasPrefix(offer.Detail, "without an address") {
+		p.Code, p.Text = CodeStalledAck, "The machine has taken another server's address, as it should in proxy mode, and never asked for the boot file."
+		p.Do = "Check that UDP ports 4011 and 69 of this server are open in every firewall between, and that the machine has a route to this server. An option 43 or 67 of the other server makes firmware ignore this one."
 	}
 	return p
 }
@@ -289,6 +294,10 @@ func (s *scene) download(step *Step) *Problem {
 	switch {
 	case step == nil:
 		return nil
+	case step.Aborted && step.Bytes == 0 && step.Size == 0:
+		return &Problem{Code: CodeAborted, Severity: Error, Since: step.End,
+			Text: fmt.Sprintf("The machine asked for %s and did not get it.", name(step.File)) + because(step.Detail),
+			Do:   "Check the file's name in the machine's record and template, and that the file is in the folder that is served (`hooksmith serve preview` shows what the machine is told)."}
 	case step.Aborted:
 		p := &Problem{Code: CodeAborted, Severity: Error, Since: step.End,
 			Text: fmt.Sprintf("The download of %s was cut off%s.", name(step.File), portion(step)),

@@ -150,6 +150,12 @@ func TestDiagnose(t *testing.T) {
 		{"cut off, then well", slices.Concat(dora(0, firmware),
 			[]event.Event{at(3, event.TFTPAbort, only("10.0.0.11"), named("ipxe.efi"), sent(37e4, 1e6, time.Second, 0))}, load(4, "ipxe.efi", 1e6)), 6,
 			Booting, StageBinary, "", nil},
+		{"loop, told by a script", slices.Concat(loaded, []event.Event{at(5, event.Loop, named("loop.ipxe"))}, load(6, "loop.ipxe", 500)), 100, Stuck, StageBinary,
+			"binary-loop error", nil},
+		{"file is not there", slices.Concat(scripted, []event.Event{at(8, event.HTTPAbort, named("/hook/vmlinuz-x86_64"), detail("not in the artifacts folder"))}), 9, Stuck,
+			StageKernel, "download-aborted error", []string{"asked for vmlinuz-x86_64", "not in the artifacts folder."}},
+		{"proxy, and nothing after", slices.Concat([]event.Event{at(0, event.Discover, firmware), at(0, event.Offer, firmware, detail("without an address: x64 UEFI")),
+			at(1, event.Request, firmware, peer("10.0.0.2"))}), 9, Stuck, StageRequest, "stalled-after-ack error", []string{"4011"}},
 		{"script, no kernel", scripted, 40, Stuck, StageScript, "no-kernel error", []string{"https", "preview " + mac}},
 		{"kernel of another server", slices.Concat(scripted, dora(20, system)), 60, Booting, StageScript, "", nil},
 		{"kernel hangs", slices.Concat(scripted, []event.Event{at(8, event.HTTPStart, named("vmlinuz-x86_64"), sent(0, 12e6, 0, 0)),
@@ -167,6 +173,7 @@ func TestDiagnose(t *testing.T) {
 			"download-slow warning", []string{"60 were sent again"}},
 		{"unknown, unanswered", []event.Event{at(0, event.Discover, firmware, func(e *event.Event) { e.MAC = "52:54:00:99:99:99" }),
 			at(0, event.Unknown, func(e *event.Event) { e.MAC = "52:54:00:99:99:99" })}, 60, Stuck, StageDiscover, "unknown-machine error", []string{"hardware file"}},
+		{"unknown, served", shiftMAC(dora(0, firmware)), 5, Booting, StageAck, "unknown-machine info", []string{"served nevertheless"}},
 		{"the boot before failed", slices.Concat(scripted, shift(dora(0, firmware), 60)), 62, Booting, StageAck, "no-kernel warning", []string{"The boot before:"}},
 		{"again and again", three, 135, Stuck, StageKernel, "boots-again error", []string{"3 times in 2 min", "came to: kernel"}},
 		{"again after work", slices.Concat(wholeBoot(0), wholeBoot(60), wholeBoot(120)), 160, Up, StageWorker, "boots-again warning", []string{"workflow"}},
@@ -279,4 +286,13 @@ func TestRows(t *testing.T) {
 	if _, err := hardware.ParseYAML("x.yaml", []byte("machines:\n"+rows[2].Text)); err != nil {
 		t.Logf("without an address: %v", err)
 	}
+}
+
+// shiftMAC makes events those of a machine that the hardware data do not know.
+func shiftMAC(events []event.Event) []event.Event {
+	out := slices.Clone(events)
+	for i := range out {
+		out[i].MAC = "52:54:00:99:99:99"
+	}
+	return out
 }

@@ -3,6 +3,7 @@ package timeline
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"hooksmith/serve/event"
@@ -186,6 +187,9 @@ func (t *Timeline) lookup(mac string) (*hardware.Machine, bool) {
 	return t.opt.Lookup(mac)
 }
 
+var transfers = map[event.Kind]bool{event.TFTPStart: true, event.TFTPProgress: true, event.TFTPDone: true, event.TFTPAbort: true,
+	event.HTTPStart: true, event.HTTPProgress: true, event.HTTPDone: true, event.HTTPAbort: true}
+
 // record puts an event into the boot that it belongs to.
 func (t *Timeline) record(mac string, e event.Event) {
 	m := t.machine(mac, e.Time)
@@ -201,15 +205,15 @@ func (t *Timeline) record(mac string, e event.Event) {
 		}
 		phase = phaseOf(e, before)
 	case e.Kind == event.Script:
-		if stage = StageScript; e.File != "" && stageOf(e.File, nil) == StageBinary {
-			stage = StageBinary // autoexec.ipxe, boot.ipxe
+		if stage = StageScript; strings.HasSuffix(e.File, "autoexec.ipxe") || strings.HasSuffix(e.File, "boot.ipxe") {
+			stage = StageBinary
 		}
 	case e.Kind == event.TFTPProbe || e.Kind == event.HTTPDone && e.Bytes == 0 && e.Size > 0: // the latter is a HEAD
 		if stage = StageProbe; stageOf(e.File, record) != StageBinary {
 			stage = StageFile
 		}
 		e.Kind = event.TFTPProbe
-	case e.File != "":
+	case transfers[e.Kind]:
 		stage = stageOf(e.File, record)
 	case e.Kind == event.Syslog:
 		stage = StageSyslog

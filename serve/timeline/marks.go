@@ -12,6 +12,8 @@ import (
 func (s *scene) ofMarks(b *Boot) (out []Problem) {
 	if m := b.Marks.Unknown; m != nil && !s.known {
 		out = append(out, s.unknown(b, m))
+	} else if s.judged && !s.known && b.Netboot && b.Stage.rank() >= StageOffer.rank() {
+		out = append(out, s.unknown(b, &Mark{First: b.Start}))
 	}
 	if m := b.Marks.NoBinary; m != nil && b.Stage.rank() < StageBinary.rank() {
 		out = append(out, s.noBinary(b, m))

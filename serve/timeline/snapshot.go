@@ -25,7 +25,7 @@ func (t *Timeline) show(m *machine, now time.Time) Machine {
 		out.Boot, out.Stage, out.Arch, out.Client = b.clone(), b.Stage, b.Arch, b.Client
 		out.IP = cmp.Or(b.IP, m.ip)
 	}
-	s := scene{mac: m.mac, boots: m.boots, now: now, waits: &t.opt.Waits, known: known, record: record}
+	s := scene{mac: m.mac, boots: m.boots, now: now, waits: &t.opt.Waits, known: known, judged: t.opt.Lookup != nil, record: record}
 	out.Problems = s.diagnose()
 	out.State = s.state(out.Problems, m.last)
 	return out
