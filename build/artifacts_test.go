@@ -35,7 +35,7 @@ func writeSample(t *testing.T, dir, id, content string, sbom bool) Artifacts {
 	defer out.close()
 	a := sampleArtifacts(id)
 	for _, role := range []string{"vmlinuz", "initramfs"} {
-		f, err := out.write(role+"-"+id, func(w io.Writer) error { _, err := io.WriteString(w, role+content); return err })
+		f, err := out.write(role+"-"+id, func(w *hashing) error { _, err := io.WriteString(w, role+content); return err })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestFailedWriteKeepsTheOldFiles(t *testing.T) {
 	if _, err := openOutput(dir); err == nil || !strings.Contains(err.Error(), "another hooksmith") {
 		t.Errorf("a second builder in the same folder: %v", err)
 	}
-	if _, err := out.write("initramfs-one", func(w io.Writer) error {
+	if _, err := out.write("initramfs-one", func(w *hashing) error {
 		_, _ = io.WriteString(w, "half")
 		return errors.New("disk full")
 	}); err == nil || !strings.Contains(err.Error(), "initramfs-one") {

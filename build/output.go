@@ -2,14 +2,10 @@ package build
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -54,16 +50,18 @@ func (o *output) close() error {
 }
 
 // write makes one artifact through fn and returns its sizes and hashes.
-func (o *output) write(name string, fn func(w io.Writer) error) (File, error) {
+func (o *output) write(name string, fn func(w *hashing) error) (File, error) {
 	f, err := os.OpenFile(filepath.Join(o.tmp, name), os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o644)
 	if err != nil {
 		return File{}, err
 	}
 	h := newHashing(f)
-	if err := errors.Join(fn(h), f.Close(), h.finish()); err != nil {
+	err = fn(h)
+	sum256, sum512 := h.finish()
+	if err := errors.Join(err, f.Close()); err != nil {
 		return File{}, fmt.Errorf("writing %s: %w", name, err)
 	}
-	return File{Name: name, Size: h.size, SHA256: hex.EncodeToString(h.h256.Sum(nil)), SHA512: hex.EncodeToString(h.h512.Sum(nil))}, nil
+	return File{Name: name, Size: h.size, SHA256: hex.EncodeToString(sum256), SHA512: hex.EncodeToString(sum512)}, nil
 }
 
 // commit merges a into the folder's manifest, writes the files that describe
@@ -129,47 +127,4 @@ func (o *output) place(f File) error {
 		}
 	}
 	return os.Rename(from, filepath.Join(o.dir, f.Name))
-}
-
-// hashing writes through to w and hashes on the way, both hashes in their own
-// goroutine so that neither holds up the compressor.
-type hashing struct {
-	w          io.Writer
-	size       int64
-	h256, h512 hash.Hash
-	feed       [2]chan []byte
-	done       chan struct{}
-}
-
-func newHashing(w io.Writer) *hashing {
-	h := &hashing{w: w, h256: sha256.New(), h512: sha512.New(), done: make(chan struct{}, 2)}
-	for i, sum := range []hash.Hash{h.h256, h.h512} {
-		ch := make(chan []byte, 4)
-		h.feed[i] = ch
-		go func() {
-			for b := range ch {
-				sum.Write(b)
-			}
-			h.done <- struct{}{}
-		}()
-	}
-	return h
-}
-
-func (h *hashing) Write(p []byte) (int, error) {
-	n, err := h.w.Write(p)
-	h.size += int64(n)
-	c := append([]byte(nil), p[:n]...)
-	h.feed[0] <- c
-	h.feed[1] <- c
-	return n, err
-}
-
-// finish waits for the hashes; it must be called once, after the last Write.
-func (h *hashing) finish() error {
-	close(h.feed[0])
-	close(h.feed[1])
-	<-h.done
-	<-h.done
-	return nil
 }

@@ -23,7 +23,7 @@ func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *roo
 	}
 	name, _ := b.output(roleInitramfs)
 	task := b.observer().Begin("compressing "+name.name, a.UnpackedBytes)
-	err = b.addFile(a, roleInitramfs, func(w io.Writer) error {
+	err = b.addFile(a, roleInitramfs, func(w *hashing) error {
 		early, err := writeMicrocode(w, k)
 		if err != nil {
 			return err
@@ -31,6 +31,9 @@ func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *roo
 		opt := initramfs.Options{TempDir: b.out.tmp, Progress: task.Add}
 		if !b.opt.OneSegment {
 			opt.Cache, opt.Program = b.opt.Cache, b.opt.Program
+			opt.Placed = func(infos []initramfs.Info) (int, io.WriterAt) {
+				return w.place(ctx, b.opt.Cache, infos), io.NewOffsetWriter(w.f, early)
+			}
 		}
 		infos, err := initramfs.Write(ctx, w, segmentsOf(cuts), opt)
 		for i, info := range infos {
@@ -38,6 +41,9 @@ func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *roo
 				Name: info.Name, Offset: info.Offset + early, Size: info.Size, Unpacked: info.Unpacked,
 				Entries: info.Entries, SHA256: info.SHA256, Holds: cuts[i].holds,
 			})
+		}
+		if err == nil && opt.Placed != nil {
+			err = w.keep(ctx, b.opt.Cache)
 		}
 		return err
 	})

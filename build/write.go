@@ -52,7 +52,7 @@ func (b *builder) write(ctx context.Context, k *openedKernel, tree *rootfs.Tree,
 			return err
 		}
 		a.UnpackedBytes = tree.Size()
-		return b.addFile(a, roleTar, func(w io.Writer) error { return writeTar(ctx, w, tree, parts) })
+		return b.addFile(a, roleTar, func(w *hashing) error { return writeTar(ctx, w, tree, parts) })
 	}
 	deduped, err := tree.Dedup(ctx, editedAtRunTime)
 	if err != nil {
@@ -84,21 +84,21 @@ func (b *builder) writeKernel(k *openedKernel, a *Artifacts) error {
 		return err
 	}
 	defer img.Close()
-	err = b.addFile(a, roleKernel, func(w io.Writer) error {
+	err = b.addFile(a, roleKernel, func(w *hashing) error {
 		_, err := io.Copy(w, img)
 		return err
 	})
 	if _, wanted := b.output(roleCmdline); err != nil || !wanted {
 		return err
 	}
-	return b.addFile(a, roleCmdline, func(w io.Writer) error {
+	return b.addFile(a, roleCmdline, func(w *hashing) error {
 		_, err := io.WriteString(w, b.cfg.Kernel.Cmdline.Value)
 		return err
 	})
 }
 
 // addFile writes the artifact of a role.
-func (b *builder) addFile(a *Artifacts, role string, write func(io.Writer) error) error {
+func (b *builder) addFile(a *Artifacts, role string, write func(*hashing) error) error {
 	name, ok := b.output(role)
 	if !ok {
 		return fmt.Errorf("a build of %s has no %s", b.opt.Flavor.ID, role)

@@ -54,6 +54,10 @@ type Options struct {
 	// Cache, if not nil, keeps compressed segments. What Write returns and
 	// writes is the same with and without.
 	Cache Cache
+	// Placed, if not nil, is called when all segments are compressed and before
+	// any is written, with where they will be. The first n of them are then
+	// written to at, several at once, and the rest to the Writer of Write.
+	Placed func(infos []Info) (n int, at io.WriterAt)
 	// Program names all code that decides about the bytes of a segment. What
 	// another program has cached is not used.
 	Program string
@@ -99,7 +103,7 @@ func Write(ctx context.Context, w io.Writer, segments []Segment, opt Options) (i
 	if err := compressAll(ctx, plans, parts, opt); err != nil {
 		return nil, err
 	}
-	return join(ctx, w, parts)
+	return join(ctx, w, parts, opt.Placed)
 }
 
 // UnpackedSize returns the bytes of all archives together that Write would
@@ -254,24 +258,65 @@ func (s *sink) failed() error {
 }
 
 // join writes the parts one after the other, aligned.
-func join(ctx context.Context, w io.Writer, parts []part) ([]Info, error) {
-	var infos []Info
-	var offset int64
+func join(ctx context.Context, w io.Writer, parts []part, placed func([]Info) (int, io.WriterAt)) ([]Info, error) {
+	infos := place(parts)
+	apart := 0
+	if placed != nil {
+		n, at := placed(infos)
+		if err := writeApart(ctx, at, parts[:n], infos); err != nil {
+			return nil, err
+		}
+		apart = n
+		// What is between the last of them and the next is w's.
+		if n > 0 {
+			if _, err := w.Write(zeros[:padding(infos[n-1])]); err != nil {
+				return nil, fmt.Errorf("writing after segment %q: %w", infos[n-1].Name, err)
+			}
+		}
+	}
 	buf := make([]byte, copyBuffer)
-	for _, p := range parts {
-		p.info.Offset = offset
+	for i, p := range parts[apart:] {
+		info := infos[apart+i]
 		if err := copyPart(ctx, w, p, buf); err != nil {
-			return nil, fmt.Errorf("writing segment %q: %w", p.info.Name, err)
+			return nil, fmt.Errorf("writing segment %q: %w", info.Name, err)
 		}
-		offset += p.info.Size
-		pad := -offset & (align - 1)
-		if _, err := w.Write(zeros[:pad]); err != nil {
-			return nil, fmt.Errorf("writing after segment %q: %w", p.info.Name, err)
+		if _, err := w.Write(zeros[:padding(info)]); err != nil {
+			return nil, fmt.Errorf("writing after segment %q: %w", info.Name, err)
 		}
-		offset += pad
-		infos = append(infos, p.info)
 	}
 	return infos, nil
+}
+
+// place says where each part will be.
+func place(parts []part) []Info {
+	var infos []Info
+	var offset int64
+	for _, p := range parts {
+		p.info.Offset = offset
+		offset += p.info.Size + padding(p.info)
+		infos = append(infos, p.info)
+	}
+	return infos
+}
+
+// padding is how many zero bytes follow a segment that stands where it should.
+func padding(info Info) int64 { return -(info.Offset + info.Size) & (align - 1) }
+
+// writeApart writes parts to their places, in parallel. Gaps between them are
+// left alone, which makes them zero in a new file.
+func writeApart(ctx context.Context, at io.WriterAt, parts []part, infos []Info) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range parts {
+		g.Go(func() error {
+			w := io.NewOffsetWriter(at, infos[i].Offset)
+			if err := copyPart(ctx, w, p, make([]byte, copyBuffer)); err != nil {
+				return fmt.Errorf("writing segment %q: %w", infos[i].Name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 func copyPart(ctx context.Context, w io.Writer, p part, buf []byte) error {
