@@ -13,6 +13,7 @@ import (
 type queue struct {
 	answer  func(*query)
 	slots   chan struct{} // of all
+	disk    chan struct{} // of these, who may wait for one transaction of the lease store
 	fresh   chan struct{} // of DISCOVERs: under load, who was offered an address gets it before others are offered one
 	running sync.WaitGroup
 	locks   [4096]sync.Mutex // of machines, by hash: a machine's packets are answered one after the other
@@ -23,9 +24,13 @@ type queue struct {
 }
 
 func newQueue(c Config, count *counters) *queue {
-	return &queue{slots: make(chan struct{}, c.Workers), fresh: make(chan struct{}, max(1, c.Workers/8)), seed: maphash.MakeSeed(), count: count,
+	return &queue{slots: make(chan struct{}, c.Workers), disk: make(chan struct{}, abreast), fresh: make(chan struct{}, max(1, c.Workers/8)), seed: maphash.MakeSeed(), count: count,
 		rate: rate{perSecond: float64(c.Rate), buckets: map[string]*bucket{}}}
 }
+
+// abreast is how many leases are written, and then acknowledged, at once: a relay's socket takes about 250 packets in one
+// burst before it drops some (Linux's default buffer).
+const abreast = 128
 
 // put reads a packet and has it answered. It never waits.
 func (q *queue) put(data []byte, a arrival, e *engine) {
@@ -50,6 +55,10 @@ func (q *queue) put(data []byte, a arrival, e *engine) {
 	case slots <- struct{}{}:
 		q.running.Go(func() {
 			defer func() { <-slots }()
+			if p.kind != dhcpv4.MessageTypeDiscover {
+				q.disk <- struct{}{}
+				defer func() { <-q.disk }()
+			}
 			lock := &q.locks[maphash.String(q.seed, p.id)%uint64(len(q.locks))]
 			lock.Lock()
 			defer lock.Unlock()
