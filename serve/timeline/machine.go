@@ -231,7 +231,7 @@ func (t *Timeline) record(mac string, e event.Event) {
 // begin starts a new boot.
 func (t *Timeline) begin(m *machine, at time.Time) *Boot {
 	if old := m.boot(); old != nil {
-		old.End = at
+		old.End, old.Steps = at, slices.Clone(old.Steps) // without the room to grow
 		t.pending.boot(m, old)
 	}
 	t.nextBoot++
