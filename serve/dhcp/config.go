@@ -78,7 +78,8 @@ type Config struct {
 	Mode    Mode
 	Unknown Unknown
 
-	// Interfaces are served, by name, also those that come later. None: all that have an IPv4 address, except loopback.
+	// Interfaces are served, by name. They must be there at Listen; later they may go, come back and change. None: all that
+	// have an IPv4 address, also later ones, except loopback.
 	Interfaces []string
 	Subnets    []Subnet
 	LeaseTime  time.Duration // 0: 24 h; at least a minute
