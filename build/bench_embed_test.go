@@ -31,7 +31,7 @@ var benchEmbed = []struct {
 }{
 	{"small", [][]string{{"libc6", "busybox-static"}, {"libssl3t64", "libseccomp2", "runc"}, {"perl-base", "iproute2"}}},
 	{"middle", [][]string{{"libc6", "busybox-static"}, {"libssl3t64", "libseccomp2"}, {"docker-cli", "git"}}},
-	{"large", [][]string{{"libc6", "busybox-static"}, {"libssl3t64", "libseccomp2"}, {"docker.io", "buildah"}, {"python3.13-minimal", "libpython3.13-minimal", "libpython3.13-stdlib"}}},
+	{"large", [][]string{{"libc6", "busybox-static"}, {"libssl3t64", "libseccomp2"}, {"docker.io", "docker-cli"}, {"python3.13-minimal", "libpython3.13-minimal", "libpython3.13-stdlib", "git"}}},
 	{"fourth", [][]string{{"libc6", "busybox-static"}, {"libssl3t64", "libseccomp2"}, {"lvm2", "mdadm", "xfsprogs"}}},
 }
 

@@ -64,7 +64,8 @@ ratio() { awk -v a="$dind" -v b="$wall" 'BEGIN { printf "  %.1f times faster\n",
 embed() { # embed NAME IMAGE...
 	local name=$1
 	shift
-	HOOKSMITH_BENCH_EMBED=$work HOOKSMITH_BENCH_EMBED_IMAGES="$*" measure "$name" "$work/bench.test" -test.run '^TestBenchEmbed$'
+	# The limit is hooksmith's own (cmd/hooksmith/main.go).
+	GOMEMLIMIT=256MiB HOOKSMITH_BENCH_EMBED=$work HOOKSMITH_BENCH_EMBED_IMAGES="$*" measure "$name" "$work/bench.test" -test.run '^TestBenchEmbed$'
 }
 
 uptime
