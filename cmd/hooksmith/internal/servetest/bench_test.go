@@ -39,8 +39,8 @@ exit
 
 // peer serves as people do it without this program: dnsmasq for DHCP and TFTP,
 // nginx for the rest, the chain of Tinkerbell: a stock iPXE is sent to ours,
-// ours to its script. Debian's iPXE stands for Tinkerbell's; it is told from
-// QEMU's ROM by its HTTPS (option 175.20).
+// ours to its script. Debian's iPXE stands for Tinkerbell's, which is not to be
+// had; it is told from QEMU's ROM by what it says that it can do.
 func (l *lab) peer(artifacts, binaries string) {
 	l.t.Helper()
 	l.write("www/auto.ipxe", tinkerbellScript)
@@ -54,8 +54,10 @@ func (l *lab) peer(artifacts, binaries string) {
 	dnsmasq := []string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--interface=br0", "--pid-file=",
 		"--dhcp-range=10.78.0.100,10.78.0.150,255.255.255.0,1h", "--dhcp-leasefile=" + filepath.Join(l.dir, "dnsmasq.leases"),
 		"--enable-tftp", "--tftp-root=" + binaries, "--tftp-no-blocksize", // 512, Tinkerbell's default
-		"--dhcp-match=set:ours,encap:175,20", "--dhcp-match=set:efi,option:client-arch,7",
-		"--dhcp-boot=tag:ours,http://" + serverIP + "/auto.ipxe", "--dhcp-boot=tag:!ours,tag:efi,ipxe.efi", "--dhcp-boot=tag:!ours,tag:!efi,undionly.kpxe"}
+		// Option 175 of our binary, unlike that of the ROM, has the feature VLAN (0x26) first, after bus and version.
+		"--dhcp-match=set:ours,175,b1:05:*:*:*:*:*:eb:03:*:*:*:26", "--dhcp-match=set:efi,option:client-arch,7", "--dhcp-userclass=set:ipxe,iPXE",
+		"--dhcp-boot=tag:ours,http://" + serverIP + "/auto.ipxe", "--dhcp-boot=tag:efi,tag:ipxe,http://" + serverIP + "/auto.ipxe",
+		"--dhcp-boot=tag:efi,tag:!ipxe,ipxe.efi", "--dhcp-boot=tag:!ours,tag:!efi,undionly.kpxe"}
 	if os.Getenv("HOOKSMITH_BENCH_NO_PING") != "" {
 		dnsmasq = append(dnsmasq, "--no-ping")
 	}
