@@ -20,6 +20,7 @@ import (
 	"hooksmith/build/debian"
 	"hooksmith/build/fetch"
 	"hooksmith/build/images"
+	"hooksmith/build/initramfs"
 	"hooksmith/embed"
 )
 
@@ -102,7 +103,7 @@ func oneLayer(t *testing.T, path string, parts []v1.Layer) v1.Layer {
 
 // TestBenchEmbed does what scripts/bench-embed.sh measures: it makes the
 // segments of the images that HOOKSMITH_BENCH_EMBED_IMAGES names, from the
-// layout in HOOKSMITH_BENCH_EMBED, with the cache there.
+// layout in HOOKSMITH_BENCH_EMBED, with the cache there, compressed or plain.
 func TestBenchEmbed(t *testing.T) {
 	dir := os.Getenv("HOOKSMITH_BENCH_EMBED")
 	if dir == "" {
@@ -118,7 +119,11 @@ func TestBenchEmbed(t *testing.T) {
 	}
 	b := must(embedder(&fetch.Cache{Dir: filepath.Join(dir, "cache")}, source, wants...))
 	defer b.layers.Close()
-	f := must(os.Create(filepath.Join(dir, "embed.img")))
+	name := "embed.img"
+	if os.Getenv("HOOKSMITH_BENCH_EMBED_PLAIN") != "" {
+		name, b.opt.Compression = "embed.cpio", initramfs.None
+	}
+	f := must(os.Create(filepath.Join(dir, name)))
 	defer f.Close()
 	infos := must(b.writeEmbedded(t.Context(), f, dir))
 	for _, info := range infos {
