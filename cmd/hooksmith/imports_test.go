@@ -22,6 +22,10 @@ const module = "hooksmith"
 var below = map[string][]string{
 	"cmd":             {"*"},
 	"publish":         {"self", "build"},
+	// They look into what others built: initramfs.Read and kernel.Inspect say
+	// what the machine's kernel would make of the files.
+	"publish/inspect": {"build", "build/initramfs", "kernel"},
+	"publish/check":   {"publish/inspect", "publish/verify", "publish/sign", "build", "build/initramfs", "kernel"},
 	"build":           {"build/*", "kernel", "embed"},
 	"build/initramfs": {"build/rootfs", "build/zstdlong"},
 	"build/zstdlong":  {},

@@ -1,0 +1,145 @@
+package inspect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"hooksmith/build"
+)
+
+// maxDownload bounds one file, and maxManifest hook.json.
+const (
+	maxDownload = 8 << 30
+	maxManifest = 16 << 20
+)
+
+// download fetches a folder's files, or one file, into a folder of its own.
+func (s *Set) download(ctx context.Context, u *url.URL, choice Choice) error {
+	dir, err := os.MkdirTemp(choice.TempDir, "hooksmith-inspect-*")
+	if err != nil {
+		return fmt.Errorf("making a folder for the download: %w", err)
+	}
+	s.closers = append(s.closers, func() error { return os.RemoveAll(dir) })
+	get := func(u *url.URL, name string, limit int64) error {
+		size, err := fetch(ctx, u, filepath.Join(dir, name), limit)
+		if err == nil && choice.Progress != nil {
+			choice.Progress(u.Redacted(), size)
+		}
+		return err
+	}
+	base := path.Base(u.Path)
+	if strings.HasPrefix(base, "vmlinuz") || strings.HasPrefix(base, "initramfs") || strings.HasPrefix(base, "initrd") {
+		if err := get(u, base, maxDownload); err != nil {
+			return err
+		}
+		return s.named(s.openFile(filepath.Join(dir, base)), u, dir)
+	}
+	m, err := s.remoteManifest(u, get, dir)
+	if err != nil {
+		return err
+	}
+	ids := []string{defaultID}
+	if choice.ID != "" {
+		ids = []string{choice.ID}
+	}
+	kernelName, initramfsName, err := s.choose(m, ids, choice)
+	if err != nil {
+		return fmt.Errorf("%s: %w", u.Redacted(), err)
+	}
+	for _, want := range []struct {
+		name string
+		to   **Artifact
+	}{{kernelName, &s.Kernel}, {initramfsName, &s.Initramfs}} {
+		if !filepath.IsLocal(want.name) || strings.Contains(want.name, "/") {
+			return fmt.Errorf("%s: %s names the file %q, which is not in the folder", u.Redacted(), build.ManifestName, want.name)
+		}
+		if err := get(u.JoinPath(want.name), want.name, maxDownload); err != nil {
+			return err
+		}
+		if *want.to, err = s.open(filepath.Join(dir, want.name)); err != nil {
+			return err
+		}
+	}
+	return s.named(nil, u, dir)
+}
+
+// named puts URLs in the place of the names of temporary files.
+func (s *Set) named(err error, u *url.URL, dir string) error {
+	folder := strings.TrimSuffix(u.Redacted(), "/")
+	for _, f := range []*Artifact{s.Kernel, s.Initramfs} {
+		if f == nil {
+			continue
+		}
+		name := strings.TrimPrefix(f.Name, dir+"/")
+		if f.Name = folder; path.Base(folder) != name {
+			f.Name += "/" + name
+		}
+	}
+	return err
+}
+
+// remoteManifest is hook.json, or nil if there is none.
+func (s *Set) remoteManifest(u *url.URL, get func(*url.URL, string, int64) error, dir string) (*build.Manifest, error) {
+	err := get(u.JoinPath(build.ManifestName), build.ManifestName, maxManifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := build.ReadManifest(dir)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return nil, nil // a server that answers every name with a page
+	}
+	return m, err
+}
+
+// fetch gets one file. A 404 is fs.ErrNotExist.
+func fetch(ctx context.Context, u *url.URL, to string, limit int64) (int64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Accept-Encoding", "identity")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		err := fmt.Errorf("GET %s: %s", u.Redacted(), resp.Status)
+		if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusForbidden {
+			err = fmt.Errorf("%w (%w)", err, fs.ErrNotExist)
+		}
+		return 0, err
+	}
+	return store(resp.Body, to, limit)
+}
+
+// store writes at most limit bytes of r to a new file.
+func store(r io.Reader, to string, limit int64) (n int64, err error) {
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	n, err = io.Copy(f, io.LimitReader(r, limit+1))
+	if err != nil {
+		return n, fmt.Errorf("downloading %s: %w", filepath.Base(to), err)
+	}
+	if n > limit {
+		return n, fmt.Errorf("downloading %s: more than %d bytes", filepath.Base(to), limit)
+	}
+	return n, nil
+}
