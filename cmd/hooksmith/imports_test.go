@@ -20,8 +20,8 @@ const module = "hooksmith"
 // below the same folder for the folders that say so with "self". The most
 // specific folder counts; "*" stands for everything.
 var below = map[string][]string{
-	"cmd":             {"*"},
-	"publish":         {"self", "build"},
+	"cmd":     {"*"},
+	"publish": {"self", "build"},
 	// They look into what others built: initramfs.Read and kernel.Inspect say
 	// what the machine's kernel would make of the files.
 	"publish/inspect": {"build", "build/initramfs", "kernel"},

@@ -54,6 +54,9 @@ const (
 func Compare(a, b *Report) *Diff {
 	d := &Diff{Schema: Schema, A: a.Source, B: b.Source}
 	d.Kernel = compareValues(kernelValues(a.Kernel), kernelValues(b.Kernel))
+	if a.Kernel != nil && b.Kernel != nil && a.Kernel.digest != b.Kernel.digest && len(d.Kernel) == 0 {
+		d.Kernel = append(d.Kernel, Change{What: "content", Kind: Changed, To: sameSize})
+	}
 	d.Packages = compareValues(packageVersions(a.Packages), packageVersions(b.Packages))
 	d.Images = compareValues(imageIDs(a.Images), imageIDs(b.Images))
 	d.Services = compareServices(a.Services, b.Services)
@@ -113,6 +116,8 @@ type item struct {
 	digest uint64
 }
 
+const sameSize = "same size, other content"
+
 func compareSized(a, b map[string]item) []Change {
 	out := []Change{}
 	for _, name := range keys(a, b) {
@@ -129,7 +134,7 @@ func compareSized(a, b map[string]item) []Change {
 			if from.words != to.words {
 				c.From, c.To = from.words, to.words
 			} else if from.size == to.size {
-				c.To = "same size, other content"
+				c.To = sameSize
 			}
 		default:
 			continue
@@ -145,7 +150,7 @@ func kernelValues(k *Kernel) map[string]string {
 	}
 	return map[string]string{
 		"release": k.Release, "version": k.Version, "format": k.Format, "architecture": k.Arch, "suggested command line": k.Cmdline,
-		"Secure Boot signature": map[bool]string{true: "yes", false: "no"}[k.Signed], "bytes": fmt.Sprint(k.Size), "content": fmt.Sprintf("%016x", k.digest),
+		"Secure Boot signature": map[bool]string{true: "yes", false: "no"}[k.Signed], "bytes": fmt.Sprint(k.Size),
 	}
 }
 
@@ -203,9 +208,17 @@ func fileItems(files []File) map[string]item {
 		if f.Target != "" {
 			words += " -> " + f.Target
 		}
-		out[f.Path] = item{words: words, size: f.Size, digest: f.digest}
+		out[withoutRelease(f.Path)] = item{words: words, size: f.Size, digest: f.digest}
 	}
 	return out
+}
+
+// withoutRelease makes paths of two kernels' modules comparable.
+func withoutRelease(p string) string {
+	if release, rest, ok := modulePath(p); ok {
+		return strings.TrimSuffix(p, release+"/"+rest) + "RELEASE/" + rest
+	}
+	return p
 }
 
 func compareFirmware(a, b *Report) []Change {

@@ -1,8 +1,10 @@
 package inspect
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -23,7 +25,7 @@ func (d *Diff) WriteText(w io.Writer, style Style) error {
 	} {
 		if len(section.changes) > 0 {
 			top := branch{label: section.name + ": " + counts(section.changes), colour: bold}
-			for _, c := range section.changes {
+			for _, c := range largestFirst(section.changes) {
 				top.below = append(top.below, c.text())
 			}
 			all = append(all, folded(top, style, "--all lists them")...)
@@ -32,6 +34,15 @@ func (d *Diff) WriteText(w io.Writer, style Style) error {
 	fmt.Fprintln(p.w, p.paint(bold, cut(clean(d.A+" -> "+d.B), p.style.Width)))
 	p.tree("", append(all, some(d.sizesText())...))
 	return p.w.Flush()
+}
+
+// largestFirst puts what costs or frees the most at the top.
+func largestFirst(changes []Change) []Change {
+	sorted := slices.Clone(changes)
+	slices.SortStableFunc(sorted, func(a, b Change) int {
+		return cmp.Compare(max(b.Bytes, -b.Bytes), max(a.Bytes, -a.Bytes))
+	})
+	return sorted
 }
 
 // counts says how many of which kind.

@@ -19,7 +19,9 @@ const maxKernel = 256 << 20
 // CONFIG_IKCONFIG carries (kernel/configs.c: a gzip file behind "IKCFG_ST").
 // nil if it has none, or is packed in a way that is not known here.
 func embeddedConfig(r io.ReaderAt, size int64) map[string]string {
-	for _, open := range []func(io.ReaderAt, int64) io.Reader{bzPayload, zbootPayload, wholeFile} {
+	var u unpacker
+	defer u.close()
+	for _, open := range []func(io.ReaderAt, int64) io.Reader{u.bzPayload, u.zbootPayload, u.wholeFile} {
 		content := open(r, size)
 		if content == nil {
 			continue
@@ -44,7 +46,7 @@ func embeddedConfig(r io.ReaderAt, size int64) map[string]string {
 
 // bzPayload opens the compressed kernel inside a bzImage
 // (Documentation/arch/x86/boot.rst: payload_offset, payload_length).
-func bzPayload(r io.ReaderAt, size int64) io.Reader {
+func (u *unpacker) bzPayload(r io.ReaderAt, size int64) io.Reader {
 	var head [0x250]byte
 	if _, err := r.ReadAt(head[:], 0); err != nil || string(head[0x202:0x206]) != "HdrS" {
 		return nil
@@ -54,22 +56,24 @@ func bzPayload(r io.ReaderAt, size int64) io.Reader {
 		setup = 4
 	}
 	offset := (setup+1)*512 + int64(binary.LittleEndian.Uint32(head[0x248:]))
-	return openPayload(r, offset, int64(binary.LittleEndian.Uint32(head[0x24c:])), size)
+	return u.openPayload(r, offset, int64(binary.LittleEndian.Uint32(head[0x24c:])), size)
 }
 
 // zbootPayload opens the one inside an EFI zboot image (include/linux/pe.h).
-func zbootPayload(r io.ReaderAt, size int64) io.Reader {
+func (u *unpacker) zbootPayload(r io.ReaderAt, size int64) io.Reader {
 	var head [64]byte
 	if _, err := r.ReadAt(head[:], 0); err != nil || string(head[4:8]) != "zimg" {
 		return nil
 	}
-	return openPayload(r, int64(binary.LittleEndian.Uint32(head[8:])), int64(binary.LittleEndian.Uint32(head[12:])), size)
+	return u.openPayload(r, int64(binary.LittleEndian.Uint32(head[8:])), int64(binary.LittleEndian.Uint32(head[12:])), size)
 }
 
 // wholeFile is a kernel that is compressed as a file, or not at all.
-func wholeFile(r io.ReaderAt, size int64) io.Reader { return openPayload(r, 0, size, size) }
+func (u *unpacker) wholeFile(r io.ReaderAt, size int64) io.Reader {
+	return u.openPayload(r, 0, size, size)
+}
 
-func openPayload(r io.ReaderAt, offset, length, size int64) io.Reader {
+func (u *unpacker) openPayload(r io.ReaderAt, offset, length, size int64) io.Reader {
 	if offset > size || length > size-offset {
 		return nil
 	}
@@ -87,7 +91,10 @@ func openPayload(r io.ReaderAt, offset, length, size int64) io.Reader {
 	if suffix == "" {
 		return section
 	}
-	content, _ := decompressWindow(suffix, section, 128<<20)
+	content, err := u.open(suffix, section, 128<<20)
+	if err != nil {
+		return nil
+	}
 	return content
 }
 

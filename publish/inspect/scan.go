@@ -38,6 +38,7 @@ type scanned struct {
 	segments []Segment // in file order; Size is filled in later
 	warnings []string
 	kept     int64
+	unpacker unpacker
 }
 
 // scan reads all spans next to each other. The error names the offset and the
@@ -49,6 +50,7 @@ func scan(ctx context.Context, r io.ReaderAt, spans []span, opt Options, seed ma
 	for i, s := range spans {
 		g.Go(func() error {
 			out := &scanned{}
+			defer out.unpacker.close()
 			section := &ctxReader{ctx, io.NewSectionReader(r, s.start, s.end-s.start)}
 			results[i] = out
 			err := readSpan(section, s.start, func(e initramfs.Entry, content io.Reader) error {
@@ -132,7 +134,7 @@ func (s *scanned) look(rec *record, content io.Reader, opt Options, seed maphash
 	case limit > 0:
 		s.warn("%s: with %d bytes larger than any such file should be; it is not looked into", rec.path, rec.Size)
 	case isModule(rec.path):
-		rec.vermagic = vermagic(rec.path, content)
+		rec.vermagic = s.unpacker.vermagic(rec.path, content)
 	}
 	if opt.Contents {
 		if _, err := io.Copy(io.Discard, content); err != nil {

@@ -48,18 +48,47 @@ type branch struct {
 	right  string // set at the right edge: a size
 	colour string
 	below  []branch
+	wrap   bool // a label that is too long goes on in the next line instead of being cut
+
+	goesOn, last bool // set by wrapped
 }
 
 // tree prints branches with lines that show what hangs where.
 func (p *printer) tree(prefix string, all []branch) {
-	for i, b := range all {
+	for _, b := range p.wrapped(prefix, all) {
 		joint, next := "├─ ", "│  "
-		if i == len(all)-1 {
+		switch {
+		case b.goesOn:
+			joint = "│    "
+		case b.last:
 			joint, next = "└─ ", "   "
+		}
+		if b.goesOn && b.last {
+			joint = "     "
 		}
 		p.line(prefix+joint, b)
 		p.tree(prefix+next, b.below)
 	}
+}
+
+// wrapped makes several lines of a long label that must not be cut.
+func (p *printer) wrapped(prefix string, all []branch) []branch {
+	out := make([]branch, 0, len(all))
+	for i, b := range all {
+		b.last = i == len(all)-1
+		room := p.style.Width - utf8.RuneCountInString(prefix) - len("     ") - 1
+		for b.wrap && room > 20 && utf8.RuneCountInString(b.label) > room {
+			at := strings.LastIndexByte(b.label[:room], ' ')
+			if at < 20 {
+				break
+			}
+			head := b
+			head.label, b.label, b.goesOn = b.label[:at], b.label[at+1:], true
+			out = append(out, head)
+		}
+		out = append(out, b)
+	}
+	return out
 }
 
 func (p *printer) line(prefix string, b branch) {
@@ -178,9 +207,9 @@ func (r *Report) servicesText(Style) []branch {
 		if may == "" {
 			may, colour = "nothing beyond a plain container", green
 		}
-		b.below = append(b.below, branch{label: "may: " + may, colour: colour})
+		b.below = append(b.below, branch{label: "may: " + may, colour: colour, wrap: true})
 		if len(s.Binds) > 0 {
-			b.below = append(b.below, branch{label: "sees: " + strings.Join(s.Binds, " ")})
+			b.below = append(b.below, branch{label: "sees: " + strings.Join(s.Binds, " "), wrap: true})
 		}
 		top.below = append(top.below, b)
 	}
@@ -274,7 +303,7 @@ func (r *Report) largestText(Style) []branch {
 func (r *Report) warningsText(Style) []branch {
 	top := branch{label: fmt.Sprintf("warnings: %d", len(r.Warnings)), colour: red}
 	for _, s := range r.Warnings {
-		top.below = append(top.below, branch{label: s, colour: yellow})
+		top.below = append(top.below, branch{label: s, colour: yellow, wrap: true})
 	}
 	return some(top)
 }

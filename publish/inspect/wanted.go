@@ -90,50 +90,63 @@ const (
 	maxModule = 128 << 20
 )
 
+// unpacker opens compressed contents one after the other, with the same
+// buffers. Its zero value is ready; it is not safe for concurrent use.
+type unpacker struct {
+	xz   *xz.Reader
+	zstd *zstd.Decoder
+	gzip *gzip.Reader
+	buf  []byte
+}
+
 // vermagic reads a module up to its version magic, "" if there is none to be
 // found; that is a warning of the report, not an error of its reader.
-func vermagic(p string, r io.Reader) string {
-	content, done := decompress(path.Ext(p), r)
-	if content == nil {
+func (u *unpacker) vermagic(p string, r io.Reader) string {
+	content, err := u.open(path.Ext(p), r, maxWindow)
+	if err != nil {
 		return ""
 	}
-	defer done()
-	return findVermagic(io.LimitReader(content, maxModule))
-}
-
-// decompress opens what the suffix of a module stands for; nil if it is broken.
-func decompress(suffix string, r io.Reader) (io.Reader, func()) {
-	return decompressWindow(suffix, r, maxWindow)
-}
-
-func decompressWindow(suffix string, r io.Reader, maxWindow int) (io.Reader, func()) {
-	switch suffix {
-	case ".xz":
-		if z, err := xz.NewReader(r, uint32(maxWindow)); err == nil {
-			return z, func() {}
-		}
-		return nil, nil
-	case ".zst":
-		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(maxWindow)), zstd.WithDecoderLowmem(true))
-		if err == nil {
-			return z, z.Close
-		}
-		return nil, nil
-	case ".gz":
-		if z, err := gzip.NewReader(r); err == nil {
-			return z, func() {}
-		}
-		return nil, nil
+	if u.buf == nil {
+		u.buf = make([]byte, 0, 16<<10)
 	}
-	return r, func() {}
+	return findVermagic(io.LimitReader(content, maxModule), u.buf)
+}
+
+// open opens what a suffix stands for. The reader is valid until the next call.
+func (u *unpacker) open(suffix string, r io.Reader, window int) (content io.Reader, err error) {
+	switch {
+	case suffix == ".xz" && u.xz != nil:
+		return u.xz, u.xz.Reset(r)
+	case suffix == ".xz":
+		u.xz, err = xz.NewReader(r, uint32(window))
+		return u.xz, err
+	case suffix == ".zst" && u.zstd != nil:
+		return u.zstd, u.zstd.Reset(r)
+	case suffix == ".zst":
+		u.zstd, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(uint64(window)), zstd.WithDecoderLowmem(true))
+		return u.zstd, err
+	case suffix == ".gz" && u.gzip != nil:
+		return u.gzip, u.gzip.Reset(r)
+	case suffix == ".gz":
+		u.gzip, err = gzip.NewReader(r)
+		return u.gzip, err
+	}
+	return r, nil
+}
+
+// close gives the buffers back.
+func (u *unpacker) close() {
+	if u.zstd != nil {
+		u.zstd.Close()
+	}
 }
 
 // findVermagic looks for the string "vermagic=..", which .modinfo has between
 // zero bytes.
-func findVermagic(r io.Reader) string {
-	const maxMagic, chunk = 256, 16 << 10
+func findVermagic(r io.Reader, buf []byte) string {
+	const maxMagic = 256
 	key := []byte("\x00vermagic=")
-	buf := make([]byte, 0, chunk+maxMagic)
+	buf = buf[:0]
 	for {
 		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
