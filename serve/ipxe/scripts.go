@@ -67,6 +67,9 @@ const maxTies = 20
 func (s *Scripts) Check(machines []hardware.Machine) error {
 	var errs []error
 	for i := range machines {
+		if machines[i].Netboot.Allow == hardware.Off {
+			continue // gets no script, and that is meant
+		}
 		if _, err := s.For(&machines[i]); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", orElse(machines[i].Source, machines[i].MAC), err))
 		}

@@ -28,13 +28,25 @@ func (c *tracked) outstanding() (n int64, alive, ok bool) {
 	return max(0, c.sent.Load()-got), alive, ok
 }
 
+// An iPXE starts the kernel as soon as it has the last byte, before it has
+// acknowledged that: the machine then never does. So of little that stays
+// unacknowledged at the very end it is believed, after a while, that it arrived.
+const (
+	lastWindow = 256 << 10 // as much as iPXE lets be sent
+	lastQuiet  = 2 * time.Second
+)
+
 // awaitDelivery waits until everything written has arrived, as long as some of
 // it does within stall. It returns how much has not.
 func awaitDelivery(c *tracked, stall time.Duration) (left int64, late bool) {
 	left, alive, ok := c.outstanding()
 	moved := time.Now()
 	for pause := 100 * time.Microsecond; ok && alive && left > 0; pause = min(2*pause, 20*time.Millisecond) {
-		if time.Since(moved) > stall {
+		quiet := time.Since(moved)
+		if quiet > lastQuiet && left <= lastWindow {
+			return 0, false
+		}
+		if quiet > stall {
 			return left, true
 		}
 		time.Sleep(pause)
