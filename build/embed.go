@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -158,7 +159,9 @@ func (b *builder) embedTrees(ctx context.Context) ([]embeddedTree, error) {
 	task := b.observer().Begin("embedding images", 0)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(unpackParallel)
-	for i, l := range append([]*embed.Layer{store.Head}, store.Layers...) {
+	all := append([]*embed.Layer{store.Head}, store.Layers...)
+	for _, i := range heaviestFirst(all) { // so that no long one is alone at the end
+		l := all[i]
 		g.Go(func() error {
 			t, err := b.layers.tree(gctx, []v1.Layer{l})
 			if err != nil {
@@ -175,6 +178,22 @@ func (b *builder) embedTrees(ctx context.Context) ([]embeddedTree, error) {
 		out[0].tree, err = b.withMountScript(out[0].tree)
 	}
 	return out, err
+}
+
+// heaviestFirst orders parts of a store by the size of their image layers.
+func heaviestFirst(all []*embed.Layer) []int {
+	order := make([]int, len(all))
+	for i := range order {
+		order[i] = i
+	}
+	heavy := func(i int) int64 {
+		if all[i].ImageLayer() == nil {
+			return 0
+		}
+		return weight(all[i].ImageLayer())
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(heavy(j), heavy(i)) })
+	return order
 }
 
 // usersOf names the images that a part of the store belongs to.
