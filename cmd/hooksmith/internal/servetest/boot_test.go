@@ -164,6 +164,12 @@ func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
 	if got := m.wait(dockerReady)[1]; got != "overlay2" {
 		l.t.Errorf("storage driver %s, want overlay2", got)
 	}
+	// A machine that starts its kernel before it has acknowledged the last byte
+	// has not broken off.
+	l.process.wait(`msg="http download" mac=` + bootMAC + ` .*file=/hook/initramfs-.*$`)
+	if found := l.process.Find(`download aborted|tftp-abort`); found != "" {
+		l.t.Errorf("the log has %q", found)
+	}
 	out, err := l.admin("status", bootMAC)
 	if err != nil {
 		l.t.Fatalf("status: %v: %s", err, out)
@@ -174,7 +180,7 @@ func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
 		}
 	}
 	l.t.Logf("status:\n%s", out)
-	for _, bad := range []string{"error:", "loop", "Loop"} {
+	for _, bad := range []string{"error:", "loop", "aborted"} {
 		if strings.Contains(out, bad) {
 			l.t.Errorf("status has %q", bad)
 		}
