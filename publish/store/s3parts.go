@@ -1,0 +1,110 @@
+package store
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	partSize      = 8 << 20
+	maxParts      = 10000 // of Amazon's
+	multipartFrom = 2 * partSize
+	partsAtOnce   = 4
+)
+
+// putParts uploads in parts, several at once. Parts that an upload of before
+// has left are not sent again: names of published files stand for one content.
+func (b *bucket) putParts(ctx context.Context, key string, size int64, content Content) error {
+	length := int64(partSize)
+	for size > length*maxParts {
+		length *= 2
+	}
+	id, have, err := b.unfinished(ctx, key)
+	if err != nil {
+		return explainCloud(key, err)
+	}
+	if id == "" {
+		made, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: &key,
+			ContentType: aws.String(contentType(key)), CacheControl: aws.String("no-cache")})
+		if err != nil {
+			return explainCloud(key, err)
+		}
+		id = aws.ToString(made.UploadId)
+	}
+	parts, err := b.sendParts(ctx, key, id, length, size, content, have)
+	if err != nil {
+		return explainCloud(key, err)
+	}
+	_, err = b.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
+	if err != nil {
+		// A try whose answer was lost has completed it, or its parts do not fit: begin anew.
+		_, _ = b.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id})
+	}
+	return explainCloud(key, err)
+}
+
+// unfinished finds an upload that was cut off, and its parts.
+func (b *bucket) unfinished(ctx context.Context, key string) (string, map[int32]types.Part, error) {
+	list, err := b.s3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &b.name, Prefix: &key})
+	if err != nil {
+		return "", nil, nil // not allowed, or not known to this server: no resuming then
+	}
+	for _, u := range list.Uploads {
+		if aws.ToString(u.Key) != key {
+			continue
+		}
+		have := map[int32]types.Part{}
+		pages := s3.NewListPartsPaginator(b.s3, &s3.ListPartsInput{Bucket: &b.name, Key: &key, UploadId: u.UploadId})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return "", nil, ctx.Err()
+			}
+			for _, p := range page.Parts {
+				have[aws.ToInt32(p.PartNumber)] = p
+			}
+		}
+		return aws.ToString(u.UploadId), have, nil
+	}
+	return "", nil, nil
+}
+
+func (b *bucket) sendParts(ctx context.Context, key, id string, length, size int64, content Content, have map[int32]types.Part) ([]types.CompletedPart, error) {
+	parts := make([]types.CompletedPart, (size+length-1)/length)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(partsAtOnce)
+	var mu sync.Mutex
+	for i := range parts {
+		number := int32(i + 1)
+		n := min(length, size-int64(i)*length)
+		if p, ok := have[number]; ok && aws.ToInt64(p.Size) == n {
+			parts[i] = types.CompletedPart{ETag: p.ETag, PartNumber: &number}
+			continue
+		}
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			out, err := b.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: &b.name, Key: &key, UploadId: &id, PartNumber: &number,
+				ContentLength: &n, Body: io.NewSectionReader(content, int64(i)*length, n)},
+				// The signature covers the headers; the bytes are read back and hashed.
+				s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			parts[i] = types.CompletedPart{ETag: out.ETag, PartNumber: &number}
+			return nil
+		})
+	}
+	return parts, g.Wait()
+}
