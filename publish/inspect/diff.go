@@ -215,8 +215,8 @@ func fileItems(files []File) map[string]item {
 
 // withoutRelease makes paths of two kernels' modules comparable.
 func withoutRelease(p string) string {
-	if release, rest, ok := modulePath(p); ok {
-		return strings.TrimSuffix(p, release+"/"+rest) + "RELEASE/" + rest
+	if release, _, ok := modulePath(p); ok {
+		return strings.Replace(p, "lib/modules/"+release, "lib/modules/RELEASE", 1)
 	}
 	return p
 }
