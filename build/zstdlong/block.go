@@ -83,10 +83,11 @@ func appendBlockHeader(out []byte, last bool, kind, size int) []byte {
 }
 
 // append writes the block of the content src, which the sequences and the
-// literals describe.
-func (w *blockWriter) append(out, src []byte, last bool) []byte {
+// literals describe. It reports whether they are in it: else it is of another
+// kind, and the decoder's recent offsets remain what they were.
+func (w *blockWriter) append(out, src []byte, last bool) (_ []byte, sequences bool) {
 	if len(src) > 1 && len(w.literals) <= 1 && len(w.sequences) == 1 && allEqual(src) {
-		return append(appendBlockHeader(out, last, rleBlock, len(src)), src[0])
+		return append(appendBlockHeader(out, last, rleBlock, len(src)), src[0]), false
 	}
 	start := len(out)
 	out = appendBlockHeader(out, last, compressedBlock, 0)
@@ -95,10 +96,10 @@ func (w *blockWriter) append(out, src []byte, last bool) []byte {
 	size := len(out) - start - 3
 	if size < len(src) {
 		appendBlockHeader(out[:start], last, compressedBlock, size)
-		return out
+		return out, true
 	}
 	w.huff.Reuse = huff0.ReusePolicyNone // the decoder has not seen this block's table
-	return append(appendBlockHeader(out[:start], last, rawBlock, len(src)), src...)
+	return append(appendBlockHeader(out[:start], last, rawBlock, len(src)), src...), false
 }
 
 func allEqual(b []byte) bool {

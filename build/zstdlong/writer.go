@@ -163,8 +163,11 @@ func (z *Writer) compress(last bool) {
 		stop := min(from+maxBlock, end)
 		isLast := last && stop == end
 		z.block.reset()
+		recent, sequences := z.match.recent, false
 		found = z.match.split(z.buf, from, stop, z.window, found, &z.block)
-		out = z.block.append(out, z.buf[from:stop], isLast)
+		if out, sequences = z.block.append(out, z.buf[from:stop], isLast); !sequences {
+			z.match.recent = recent
+		}
 		if from = stop; from == end {
 			break
 		}
