@@ -204,7 +204,9 @@ func (w *blockWriter) appendSequences(out []byte) []byte {
 // appendBitstream writes the sequences last to first: the decoder reads
 // backwards. What it reads first of a sequence stands last.
 func (w *blockWriter) appendBitstream(out []byte) []byte {
-	const most = 12 // bytes of a sequence: 26 bits of states and up to 59 others
+	// Bytes of a sequence: 26 bits of states, 31 of literals and repetition (a
+	// block is too short for both to have 16), 27 of the offset.
+	const most = 12
 	ll, of, ml := &w.ll, &w.of, &w.ml
 	last := w.sequences[len(w.sequences)-1]
 	llState, ofState, mlState := ll.begin(last.llCode), of.begin(last.ofCode), ml.begin(last.mlCode)

@@ -220,7 +220,7 @@ func (b *bitWriter) put(v uint64, n uint8) {
 func (b *bitWriter) flush() {
 	whole := int(b.n >> 3)
 	b.out = binary.LittleEndian.AppendUint64(b.out, b.bits)[:len(b.out)+whole]
-	b.bits >>= b.n &^ 7 & 63
+	b.bits >>= b.n &^ 7 // 64 at most: not "& 63", which would save an instruction
 	b.n &= 7
 }
 
