@@ -13,7 +13,8 @@ import (
 // Options are for NewWriter; the zero value works.
 type Options struct {
 	// Window is how far back repetitions are found, in bytes, at most
-	// MaxWindow; 0 is DefaultWindow. Whoever decompresses needs as much memory.
+	// MaxWindow and in effect at least 1 KiB; 0 is DefaultWindow. Whoever
+	// decompresses needs as much memory.
 	Window int
 	// Size is how many bytes will be written, 0 if that is not known. It saves
 	// memory where it is less than Window. Close refuses another number.
@@ -80,7 +81,7 @@ func windowOf(opt Options) int {
 	if opt.Size > 0 {
 		window = int(min(int64(window), opt.Size))
 	}
-	return window
+	return max(window, minWindow)
 }
 
 // NewWriter returns a Writer of a frame to w. The caller closes it.
@@ -88,7 +89,7 @@ func NewWriter(w io.Writer, opt Options) (*Writer, error) {
 	if opt.Window < 0 || opt.Window > MaxWindow || opt.Size < 0 {
 		return nil, fmt.Errorf("zstd: a window of %d bytes for %d is not between 0 and %d", opt.Window, opt.Size, MaxWindow)
 	}
-	z := &Writer{w: w, opt: opt, window: max(windowOf(opt), minWindow), sum: xxhash.New()}
+	z := &Writer{w: w, opt: opt, window: windowOf(opt), sum: xxhash.New()}
 	z.match.init()
 	z.block.init()
 	return z, nil
@@ -160,7 +161,7 @@ func (z *Writer) compress(last bool) {
 	z.sum.Write(z.buf[from:end])
 	found := z.long.find(z.buf, from, end, z.window)
 	for {
-		stop := min(from+maxBlock, end)
+		stop := min(from+min(maxBlock, z.window), end) // RFC 8878, 3.1.1.2.4
 		isLast := last && stop == end
 		z.block.reset()
 		recent, sequences := z.match.recent, false
