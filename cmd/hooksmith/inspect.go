@@ -67,7 +67,7 @@ func (a *app) inspect(cmd *cobra.Command, ref string, f inspectFlags) (err error
 		return err
 	}
 	if f.html != "" {
-		if err := writeFile(f.html, report.WriteHTML); err != nil {
+		if err := saveFile(f.html, report.WriteHTML); err != nil {
 			return fmt.Errorf("writing --html %s: %w", f.html, err)
 		}
 		a.log.Info("wrote", "page", f.html)
@@ -110,8 +110,8 @@ func (a *app) style(colour string, all bool) inspect.Style {
 	return s
 }
 
-// writeFile writes a file beside and renames it.
-func writeFile(path string, write func(io.Writer) error) (err error) {
+// saveFile writes a file beside and renames it.
+func saveFile(path string, write func(io.Writer) error) (err error) {
 	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
 	if err != nil {
 		return err
