@@ -12,7 +12,7 @@ import (
 func (d *Diff) WriteText(w io.Writer, style Style) error {
 	p := newPrinter(w, style)
 	if d.Same {
-		fmt.Fprintf(p.w, "%s and %s hold the same.\n", clean(d.A), clean(d.B))
+		fmt.Fprintf(p.w, "%s and %s hold the same.\n", Clean(d.A), Clean(d.B))
 		return p.w.Flush()
 	}
 	var all []branch
@@ -31,7 +31,7 @@ func (d *Diff) WriteText(w io.Writer, style Style) error {
 			all = append(all, folded(top, style, "--all lists them")...)
 		}
 	}
-	fmt.Fprintln(p.w, p.paint(bold, cut(clean(d.A+" -> "+d.B), p.style.Width)))
+	fmt.Fprintln(p.w, p.paint(bold, Cut(Clean(d.A+" -> "+d.B), p.style.Width)))
 	p.tree("", append(all, some(d.sizesText())...))
 	return p.w.Flush()
 }

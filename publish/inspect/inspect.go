@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -119,6 +120,7 @@ func readInitramfs(ctx context.Context, f *Artifact, opt Options) (*Initramfs, *
 	for _, p := range t.paths {
 		i.Memory += t.nodes[p].memory()
 	}
+	i.Arch = t.arch()
 	i.RAMMiB, i.RAMFrom = neededRAM(i.Memory), "estimate"
 	said := strings.TrimSpace(string(t.content("etc/hooksmith/ram")))
 	if mib, err := strconv.ParseInt(said, 10, 64); err == nil && mib > 0 {
@@ -134,6 +136,23 @@ func neededRAM(unpacked int64) int64 {
 	const mib, kernelItself = 1 << 20, 96
 	need := (2*unpacked+unpacked/2)/mib + kernelItself
 	return (need + 63) / 64 * 64
+}
+
+// arch is what most programs are for; "" if there are none.
+func (t *tree) arch() string {
+	count := map[string]int{}
+	for _, n := range t.nodes {
+		if n.inode != nil && n.inode.data.machine != "" {
+			count[n.inode.data.machine]++
+		}
+	}
+	best := ""
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		if count[name] > count[best] {
+			best = name
+		}
+	}
+	return best
 }
 
 // layout tells whose tree it is.
@@ -161,8 +180,10 @@ func (r *Report) fill(t *tree) {
 	if r.Config == nil {
 		r.findConfig(t)
 	}
-	if t.lookup("init") == nil && t.lookup("sbin/init") == nil && t.lookup("etc/init") == nil {
-		t.warnings = append(t.warnings, "there is no /init: the kernel does not start this file system")
+	if n := t.lookup("init"); n != nil && n.Mode&0o111 != 0 {
+		r.Init = "/init"
+	} else {
+		t.warnings = append(t.warnings, "there is no /init that can be run: the kernel does not start this file system")
 	}
 	r.Warnings = append(r.Warnings, t.warnings...)
 }

@@ -17,6 +17,7 @@ type Report struct {
 	Services  []Service  `json:"services"` // in the order in which they start
 	Images    []Image    `json:"images"`   // container images that are embedded
 	Packages  []Package  `json:"packages"`
+	Init      string     `json:"init,omitempty"` // the program that the kernel starts
 	Modules   *Modules   `json:"modules,omitempty"`
 	Firmware  []Firmware `json:"firmware"`
 	Warnings  []string   `json:"warnings"` // what is odd, and would be seen at the latest when it boots
@@ -66,6 +67,7 @@ type Initramfs struct {
 	RAMMiB   int64     `json:"ram_mib"`  // smallest machine that boots it
 	RAMFrom  string    `json:"ram_from"` // "hook.json", "etc/hooksmith/ram" or "estimate"
 	Entries  int       `json:"entries"`
+	Arch     string    `json:"arch"`   // that most programs are for: x86_64, aarch64
 	Layout   string    `json:"layout"` // hooksmith, linuxkit, initramfs-tools, dracut or unknown
 	Segments []Segment `json:"segments"`
 }

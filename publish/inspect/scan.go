@@ -3,6 +3,7 @@ package inspect
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -29,6 +30,7 @@ type record struct {
 	path     string // cleaned
 	content  []byte // if wanted
 	vermagic string // of a module
+	machine  string // that a program is for: x86_64, aarch64
 	digest   uint64 // if Options.Contents
 }
 
@@ -135,6 +137,8 @@ func (s *scanned) look(rec *record, content io.Reader, opt Options, seed maphash
 		s.warn("%s: with %d bytes larger than any such file should be; it is not looked into", rec.path, rec.Size)
 	case isModule(rec.path):
 		rec.vermagic = s.unpacker.vermagic(rec.path, content)
+	case rec.Mode&0o111 != 0:
+		rec.machine = machine(content)
 	}
 	if opt.Contents {
 		if _, err := io.Copy(io.Discard, content); err != nil {
@@ -143,6 +147,23 @@ func (s *scanned) look(rec *record, content io.Reader, opt Options, seed maphash
 		rec.digest = h.Sum64()
 	}
 	return nil
+}
+
+// machine is what an ELF program runs on, "" for anything else (ELF: e_ident,
+// e_machine).
+func machine(r io.Reader) string {
+	var b [20]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil || string(b[:4]) != elf.ELFMAG {
+		return ""
+	}
+	switch m := elf.Machine(b[18]) | elf.Machine(b[19])<<8; m {
+	case elf.EM_X86_64:
+		return "x86_64"
+	case elf.EM_AARCH64:
+		return "aarch64"
+	default:
+		return strings.ToLower(strings.TrimPrefix(m.String(), "EM_"))
+	}
 }
 
 // count adds a record to its segment.

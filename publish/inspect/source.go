@@ -87,7 +87,7 @@ func (s *Set) openFile(path string) error {
 	if err != nil {
 		return err
 	}
-	if isKernel(f) {
+	if IsKernel(f) {
 		s.Kernel = f
 	} else {
 		s.Initramfs = f
@@ -95,9 +95,9 @@ func (s *Set) openFile(path string) error {
 	return nil
 }
 
-// isKernel tells a kernel from an initramfs. An arm64 kernel may be a gzip
+// IsKernel tells a kernel from an initramfs. An arm64 kernel may be a gzip
 // file as an initramfs may, so that is looked into.
-func isKernel(f *Artifact) bool {
+func IsKernel(f *Artifact) bool {
 	var magic [6]byte
 	n, _ := f.ReadAt(magic[:], 0)
 	switch m := string(magic[:n]); {

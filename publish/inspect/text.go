@@ -76,15 +76,14 @@ func (p *printer) wrapped(prefix string, all []branch) []branch {
 	out := make([]branch, 0, len(all))
 	for i, b := range all {
 		b.last = i == len(all)-1
-		room := p.style.Width - utf8.RuneCountInString(prefix) - len("     ") - 1
-		for b.wrap && room > 20 && utf8.RuneCountInString(b.label) > room {
-			at := strings.LastIndexByte(b.label[:room], ' ')
-			if at < 20 {
-				break
+		if b.wrap {
+			lines := Wrap(b.label, max(20, p.style.Width-utf8.RuneCountInString(prefix)-len("     ")-1))
+			for _, line := range lines[:len(lines)-1] {
+				b.label = line
+				out = append(out, b)
+				b.goesOn = true
 			}
-			head := b
-			head.label, b.label, b.goesOn = b.label[:at], b.label[at+1:], true
-			out = append(out, head)
+			b.label = lines[len(lines)-1]
 		}
 		out = append(out, b)
 	}
@@ -96,7 +95,7 @@ func (p *printer) line(prefix string, b branch) {
 	if b.right != "" {
 		room -= utf8.RuneCountInString(b.right) + 1
 	}
-	label := cut(clean(b.label), room)
+	label := Cut(Clean(b.label), room)
 	out := p.paint(dim, prefix) + p.paint(b.colour, label)
 	if b.right != "" {
 		out += strings.Repeat(" ", max(1, room-utf8.RuneCountInString(label)+1)) + b.right
@@ -104,8 +103,8 @@ func (p *printer) line(prefix string, b branch) {
 	fmt.Fprintln(p.w, out)
 }
 
-// cut shortens s to width columns.
-func cut(s string, width int) string {
+// Cut shortens s to width columns.
+func Cut(s string, width int) string {
 	if width < 1 || utf8.RuneCountInString(s) <= width {
 		return s
 	}
@@ -113,14 +112,28 @@ func cut(s string, width int) string {
 	return string(r[:width-1]) + "…"
 }
 
-// clean keeps names of a hostile file from steering the terminal.
-func clean(s string) string {
+// Clean keeps names of a hostile file from steering the terminal.
+func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == utf8.RuneError || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
 			return '?'
 		}
 		return r
 	}, s)
+}
+
+// Wrap breaks s at blanks into lines of at most width columns, as far as its
+// words allow.
+func Wrap(s string, width int) []string {
+	var lines []string
+	line := ""
+	for word := range strings.FieldsSeq(s) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
 }
 
 // Bytes prints a size for people.
@@ -144,9 +157,9 @@ func (r *Report) WriteText(w io.Writer, style Style) error {
 	p := newPrinter(w, style)
 	title := r.Source
 	if r.Build != nil {
-		title += "  " + r.Build.Flavor + "  build " + cut(r.Build.ID, 13)
+		title += "  " + r.Build.Flavor + "  build " + Cut(r.Build.ID, 13)
 	}
-	fmt.Fprintln(p.w, p.paint(bold, cut(clean(title), p.style.Width)))
+	fmt.Fprintln(p.w, p.paint(bold, Cut(Clean(title), p.style.Width)))
 	var all []branch
 	for _, section := range []func(Style) []branch{
 		r.kernelText, r.initramfsText, r.servicesText, r.imagesText, r.packagesText, r.modulesText, r.firmwareText, r.largestText, r.warningsText,
@@ -221,7 +234,7 @@ func (r *Report) imagesText(Style) []branch {
 	for _, img := range r.Images {
 		name := strings.Join(img.Names, ", ")
 		b := branch{label: cmp.Or(name, "(no name)"), right: Bytes(img.Size)}
-		b.below = append(b.below, branch{label: fmt.Sprintf("%s, %s, %d layers", cut(img.ID, 19), img.Arch, img.Layers)})
+		b.below = append(b.below, branch{label: fmt.Sprintf("%s, %s, %d layers", Cut(img.ID, 19), img.Arch, img.Layers)})
 		for _, d := range img.Digests {
 			b.below = append(b.below, branch{label: d})
 		}

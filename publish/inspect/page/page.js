@@ -90,13 +90,13 @@
   const matches = (node) => !needle || (node.children ? sorted(node).some(matches) : node.lower.includes(needle));
 
   const label = (node) => node.path + ", " + bytes(node.size) + (node.children ? ", folder of " + node.files + " files" : "");
-  const addTile = (node, x, y, w, h) => {
+  const addTile = (node, name, x, y, w, h) => {
     const folder = !!node.children;
     const tile = make("button", { type: "button", className: "tile c" + node.category + (folder ? " folder" : " file"), tabIndex: -1, title: label(node) });
     tile.setAttribute("aria-label", label(node));
     Object.assign(tile.style, { left: x + "px", top: y + "px", width: w + "px", height: h + "px" });
     if (w > 34 && h > 14) {
-      tile.append(make("span", {}, node.name));
+      tile.append(make("span", {}, name));
       if (folder ? w > 110 : h > 32) tile.append(make("small", {}, bytes(node.size)));
     }
     if (!matches(node)) tile.classList.add("off");
@@ -110,7 +110,13 @@
     squarify(sorted(node), x, y, w, h, (child, cx, cy, cw, ch) => {
       cw -= gap; ch -= gap;
       if (cw < smallest || ch < smallest || tiles.length >= mostTiles) return;
-      into.append(addTile(child, cx, cy, cw, ch));
+      // A folder whose only content is a folder is drawn as one with it.
+      let name = child.name;
+      while (child.children && child.children.size === 1 && sorted(child)[0].children) {
+        child = sorted(child)[0];
+        name += "/" + child.name;
+      }
+      into.append(addTile(child, name, cx, cy, cw, ch));
       if (child.children && cw > 40 && ch > head + 20) layout(child, cx + 3, cy + head, cw - 4, ch - head - 2, into);
     });
   };
