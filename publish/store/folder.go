@@ -218,11 +218,16 @@ func (s *Folder) Copy(ctx context.Context, from, to string) error {
 	return s.Put(ctx, to, "", info.Size(), f)
 }
 
-// Delete removes a file and its folder, if that is empty then.
+// Delete removes a file and its folder, if that is empty then, or a folder
+// (NAME/) with all that is in it.
 func (s *Folder) Delete(_ context.Context, name string) error {
-	p, err := s.path(name)
+	dir, isDir := strings.CutSuffix(name, "/")
+	p, err := s.path(dir)
 	if err != nil {
 		return err
+	}
+	if isDir {
+		return os.RemoveAll(p)
 	}
 	if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -92,6 +92,9 @@ func Transient(err error) bool {
 // errFinal marks errors that another try would meet again.
 var errFinal = errors.New("for good")
 
+// Permanent marks an error that Patience does not try again.
+func Permanent(err error) error { return final{err} }
+
 // final hides the mark from the message.
 type final struct{ error }
 

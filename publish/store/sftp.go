@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"strings"
 	"sync"
 
 	"github.com/pkg/sftp"
@@ -282,6 +283,12 @@ func (r *remote) Copy(ctx context.Context, from, to string) error {
 func (r *remote) Delete(ctx context.Context, name string) error {
 	return r.with(ctx, func(c *sftp.Client) error {
 		if name[len(name)-1] == '/' {
+			parts, _ := c.ReadDir(r.path(name))
+			for _, f := range parts {
+				if strings.HasSuffix(f.Name(), ".part") { // uploads that were cut off
+					_ = c.Remove(path.Join(r.path(name), f.Name()))
+				}
+			}
 			_ = c.RemoveDirectory(r.path(name)) // not if something of others is in it
 			return nil
 		}
