@@ -110,6 +110,11 @@ func (l *lab) uefi(arch qemu.Arch) []string {
 
 func (l *lab) follow(arch qemu.Arch, logs string, cmd *exec.Cmd) *machine {
 	l.t.Helper()
+	// Beside the folder: what is in it is served.
+	logs += "-serial"
+	if err := os.MkdirAll(logs, 0o755); err != nil {
+		l.t.Fatal(err)
+	}
 	log, err := os.Create(filepath.Join(logs, "serial-"+strings.ReplaceAll(l.t.Name(), "/", "-")+".log"))
 	if err != nil {
 		l.t.Fatal(err)
@@ -180,7 +185,7 @@ func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
 		}
 	}
 	l.t.Logf("status:\n%s", out)
-	for _, bad := range []string{"error:", "loop", "aborted"} {
+	for _, bad := range []string{"error:", "loop", ", aborted"} {
 		if strings.Contains(out, bad) {
 			l.t.Errorf("status has %q", bad)
 		}

@@ -86,7 +86,7 @@ func (l *lab) tap() string {
 
 // in is a command inside of a namespace; it dies with the tests.
 func (l *lab) in(ns string, argv ...string) *exec.Cmd {
-	cmd := exec.CommandContext(l.t.Context(), "ip", append([]string{"netns", "exec", ns}, argv...)...)
+	cmd := exec.Command("ip", append([]string{"netns", "exec", ns}, argv...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Env = l.env
 	cmd.Dir = l.dir
@@ -220,11 +220,17 @@ func (l *lab) start(args ...string) *server {
 		s.End(fmt.Errorf("the server has ended: %v", s.cmd.Wait()))
 	}()
 	l.t.Cleanup(func() {
-		_ = s.cmd.Process.Kill() // it may have ended
-		<-s.done
 		if l.t.Failed() {
 			l.t.Logf("the server's last lines:\n%s", s.Tail(60))
+			_ = s.cmd.Process.Signal(syscall.SIGQUIT) // prints what every goroutine does
+			select {
+			case <-s.done:
+				l.t.Logf("where it was:\n%s", s.Tail(400))
+			case <-time.After(10 * time.Second):
+			}
 		}
+		_ = s.cmd.Process.Kill() // it may have ended
+		<-s.done
 	})
 	l.process = s
 	return s

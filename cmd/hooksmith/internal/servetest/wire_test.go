@@ -15,23 +15,31 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// inside runs f on a thread that is in a namespace: sockets made there stay there.
+// inside runs f on a thread that is in a namespace: sockets made there stay
+// there. The thread goes back and lives on: the processes that it has started
+// would end with it (Pdeathsig).
 func inside(t *testing.T, name string, f func() error) {
 	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		ns, err := netns.GetFromName(name)
-		if err == nil {
-			err = netns.Set(ns)
-			ns.Close()
-		}
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	there, err := netns.GetFromName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	if err := netns.Set(there); err != nil {
+		t.Fatal(err)
+	}
+	err = f()
+	if back := netns.Set(here); back != nil {
+		panic(back) // this thread must not run anything else
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
