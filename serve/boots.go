@@ -105,8 +105,8 @@ func (b *boots) scriptConfig(local netip.Addr) ipxe.Config {
 		Consoles: c.Consoles, ExtraArgs: c.KernelArgs,
 		Retries: c.ScriptRetries,
 	}
-	if s.SyslogHost == "" && c.Syslog == on {
-		s.SyslogHost = b.host(local).String() // HookOS logs to port 514 only
+	if s.SyslogHost == "" && c.Syslog == on && c.SyslogPort == defaultSyslog { // machines log to that port only
+		s.SyslogHost = b.host(local).String()
 	}
 	return s
 }

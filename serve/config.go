@@ -53,8 +53,9 @@ type Config struct {
 	SyslogHost    string // "": this server
 	ScriptRetries int    // 0: the default of ipxe.Config
 
-	HTTPPort       int    // 0: 80
-	HTTPSPort      int    // 0: 443, with a certificate
+	HTTPPort       int // 0: 80
+	HTTPSPort      int // 0: 443, with a certificate
+	TrustedProxies []string
 	TLSCert        string // PEM files, read again when they change
 	TLSKey         string
 	TFTP           string // on, off; "": on
@@ -240,6 +241,13 @@ func toSwitch(s string) hardware.Switch {
 func checkAddr(s string) error {
 	if a, err := netip.ParseAddr(s); err != nil || !a.Is4() {
 		return fmt.Errorf("%q is no IPv4 address", s)
+	}
+	return nil
+}
+
+func checkPrefix(s string) error {
+	if _, err := netip.ParsePrefix(s); err != nil {
+		return fmt.Errorf("%q is no subnet such as 10.0.0.0/24", s)
 	}
 	return nil
 }

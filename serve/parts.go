@@ -108,6 +108,13 @@ func (s *Server) bindWeb(ctx context.Context) error {
 		MACOf:    func(ip netip.Addr) (string, bool) { mac := b.macOf(ip); return mac, mac != "" },
 		Sink:     s.events, Log: s.log,
 	}
+	for _, subnet := range c.TrustedProxies {
+		prefix, err := netip.ParsePrefix(subnet)
+		if err != nil {
+			return fmt.Errorf("trusted-proxy: %w", err)
+		}
+		s.web.TrustedProxies = append(s.web.TrustedProxies, prefix)
+	}
 	if c.Unknown == auto {
 		s.web.Unknown = web.Auto
 	}

@@ -47,6 +47,7 @@ var below = map[string][]string{
 	"serve/timeline":  {"serve/event", "serve/hardware"},
 	"serve/dhcp":      {"serve/event", "serve/hardware", "serve/lease", "serve/ipxe"},
 	"serve/web":       {"serve/event", "serve/hardware", "serve/ipxe"},
+	"serve/dhcpconf":  {"serve/event", "serve/hardware", "serve/ipxe"},
 	"serve/admin":     {"serve/event", "serve/hardware", "serve/ipxe", "serve/timeline", "serve/lease"},
 	"guest":           {"self"},
 	"configs":         {},

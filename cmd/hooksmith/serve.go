@@ -79,11 +79,25 @@ func (o *serveFlags) addSettings(cmd *cobra.Command, names ...string) {
 	}
 }
 
-func (o *serveFlags) addSources(cmd *cobra.Command) {
+// addSources adds the flags of where boot binaries come from. Like settings
+// they have names in the environment.
+func (o *serveFlags) addSources(a *app, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads (default $CACHE_DIRECTORY, with --user below --state, else $XDG_CACHE_HOME/hooksmith)")
 	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror for the package ipxe (default this host's APT sources, else ftp.debian.org)")
 	f.BoolVar(&o.offline, "offline", false, "use the cache only; fail if something is not in it")
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		for variable, name := range map[string]string{"HOOKSMITH_CACHE_DIR": "cache-dir", "HOOKSMITH_DEBIAN_MIRROR": "debian-mirror", "HOOKSMITH_OFFLINE": "offline"} {
+			v, ok := a.lookupEnv(variable)
+			if !ok || v == "" || f.Changed(name) {
+				continue
+			}
+			if err := f.Set(name, v); err != nil {
+				return fmt.Errorf("%s: %w", variable, err)
+			}
+		}
+		return nil
+	}
 }
 
 // load puts flags over environment over file.
@@ -225,7 +239,7 @@ systemd (hooksmith serve install), or as root with --user.`,
 		},
 	}
 	o.addSettings(cmd)
-	o.addSources(cmd)
+	o.addSources(a, cmd)
 	cmd.Flags().BoolVar(&check, "check", false, "check everything and print the configuration in force as YAML, without serving")
 	cmd.AddCommand(newServeStatus(a), newServeLogs(a), newServePreview(a), newServeInstall(a))
 	return cmd

@@ -48,7 +48,7 @@ server needs to run, and no interface to be there.`,
 		},
 	}
 	o.addSettings(cmd)
-	o.addSources(cmd)
+	o.addSources(a, cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print it as JSON")
 	return cmd
 }
