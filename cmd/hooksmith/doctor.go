@@ -22,13 +22,13 @@ import (
 // doctorFlags say where to look and what to expect.
 type doctorFlags struct {
 	serveFlags
-	device, mac, expect, server, ca string
+	device, mac, expect, server, cacert, colour string
 	full, quick, asJSON             bool
 	wait                            time.Duration
 }
 
 func newDoctor(a *app) *cobra.Command {
-	var o doctorFlags
+	o := doctorFlags{colour: "auto"}
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out why machines do not boot from a network",
@@ -63,9 +63,10 @@ severity, clients, server, text, do and lines; fields are only added.`,
 	f.BoolVar(&o.full, "full-exchange", false, "also take a lease and give it back")
 	f.BoolVar(&o.quick, "quick", false, "do not download kernel and initramfs whole: hashes are not checked")
 	f.DurationVar(&o.wait, "wait", 10*time.Second, "longest `TIME` to wait for an answer")
-	f.StringVar(&o.ca, "ca", "", "PEM `FILE` of the authorities that machines believe (default this host's)")
+	f.StringVar(&o.cacert, "cacert", "", "`FILE` with the certificate authorities that machines trust (default the system's)")
 	f.BoolVar(&o.asJSON, "json", false, "print it as JSON")
-	o.addSources(cmd)
+	addColour(cmd, &o.colour)
+	o.addSources(a, cmd)
 	return cmd
 }
 
@@ -84,7 +85,7 @@ func (o *doctorFlags) run(ctx context.Context, a *app) error {
 	if o.asJSON {
 		err = a.printJSON(report)
 	} else {
-		err = report.Picture(a.stdout, doctor.Style{Color: a.isTerminal(a.stdout)})
+		err = report.Picture(a.stdout, doctor.Style{Color: a.style(o.colour, false).Colour})
 	}
 	if err == nil && !report.Healthy {
 		err = errors.New("machines cannot boot as they should, or that could not be found out: see above")
@@ -121,16 +122,16 @@ func (o *doctorFlags) options(ctx context.Context, a *app) (opt doctor.Options, 
 }
 
 func (o *doctorFlags) roots() (*x509.CertPool, error) {
-	if o.ca == "" {
+	if o.cacert == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(o.ca)
+	pem, err := os.ReadFile(o.cacert)
 	if err != nil {
-		return nil, fmt.Errorf("--ca: %w", err)
+		return nil, fmt.Errorf("--cacert: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usagef("--ca %s: there is no PEM certificate in it", o.ca)
+		return nil, usagef("--cacert %s: there is no PEM certificate in it", o.cacert)
 	}
 	return pool, nil
 }
@@ -163,7 +164,7 @@ func (o *doctorFlags) expected(ctx context.Context, a *app) (*doctor.Expect, err
 	}
 	c.Artifacts, c.Interfaces = "", nil // where the server runs
 	opt := o.serveFlags.options(a, c)
-	opt.Elsewhere = true
+	opt.Anywhere = true
 	plan, err := serve.NewPlan(ctx, *c, opt)
 	if err != nil {
 		return nil, servable(err)

@@ -45,6 +45,7 @@ var below = map[string][]string{
 	"serve/ra":        {"serve/event", "serve/hardware"},
 	"serve/syslog":    {"serve/event", "serve/hardware"},
 	"serve/timeline":  {"serve/event", "serve/hardware"},
+	"serve/doctor":    {"serve/event", "serve/hardware", "serve/ipxe"},
 	"serve/dhcp":      {"serve/event", "serve/hardware", "serve/lease", "serve/ipxe"},
 	"serve/web":       {"serve/event", "serve/hardware", "serve/ipxe"},
 	"serve/dhcpconf":  {"serve/event", "serve/hardware", "serve/ipxe"},

@@ -1,0 +1,62 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+
+	"hooksmith/serve/ipxe"
+)
+
+// The servers that lines are given for.
+const (
+	dnsmasq = "dnsmasq"
+	kea     = "kea"
+	dhcpd   = "isc-dhcpd"
+)
+
+// lines says what to change in the configuration of the usual servers. Which of them it is cannot be seen on the wire.
+func lines(code Code, a *Answer, p *player) []Line {
+	server := a.loadsFrom()
+	switch code {
+	case Option66None:
+		return []Line{
+			{dnsmasq, fmt.Sprintf("dhcp-boot=tag:..., %s,,%s   # the second field is empty, not none", a.File, server)},
+			{kea, `remove "server-hostname" and the option-data "tftp-server-name"`},
+			{dhcpd, "remove: server-name and option tftp-server-name"},
+		}
+	case NextServerMissing, NextServerWrong:
+		return []Line{
+			{dnsmasq, fmt.Sprintf("dhcp-boot=tag:..., %s,,ADDRESS", a.File)},
+			{kea, `"next-server": "ADDRESS" in the client class that sets boot-file-name`},
+			{dhcpd, "next-server ADDRESS;   # in the same scope as filename, without quotes"},
+		}
+	case Option60Missing:
+		return []Line{
+			{dnsmasq, fmt.Sprintf("dhcp-match=set:http,option:client-arch,%d and dhcp-option-force=tag:http,60,HTTPClient", p.arch)},
+			{kea, `"option-data": [{"name": "vendor-class-identifier", "data": "HTTPClient", "always-send": true}]`},
+			{dhcpd, `option vendor-class-identifier "HTTPClient";`},
+		}
+	case BootForEveryone:
+		return []Line{
+			{dnsmasq, "dhcp-match=set:efi64,option:client-arch,7 and dhcp-boot=tag:efi64,... instead of dhcp-boot=..."},
+			{kea, `"test": "substring(option[60].hex,0,9) == 'PXEClient' and option[93].hex == 0x0007" in the class; take boot-file-name out of subnet and global scope`},
+			{dhcpd, `if substring(option vendor-class-identifier, 0, 9) = "PXEClient" { filename ...; }`},
+		}
+	case Loop:
+		return loopLines(p)
+	case SlowAnswer:
+		return []Line{{dnsmasq, "no-ping"}, {dhcpd, "ping-check false;"}}
+	}
+	return nil
+}
+
+// loopLines match our user class in both of its forms.
+func loopLines(p *player) []Line {
+	class := ipxe.UserClass
+	counted := append([]byte{byte(len(class))}, class...)
+	return []Line{
+		{dnsmasq, fmt.Sprintf("dhcp-userclass=set:hook,%s and dhcp-boot=tag:hook,http://ADDRESS/auto.ipxe; tag:!hook on all other dhcp-boot and pxe-service lines", class)},
+		{kea, fmt.Sprintf(`"test": "option[77].hex == '%s' or option[77].hex == 0x%x" in the first class, and not member(...) in the others`, class, counted)},
+		{dhcpd, fmt.Sprintf(`if option user-class = "%s" or option user-class = %s { filename "http://ADDRESS/auto.ipxe"; }`, class, strings.ReplaceAll(fmt.Sprintf("% x", counted), " ", ":"))},
+	}
+}
