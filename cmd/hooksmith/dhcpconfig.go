@@ -68,7 +68,7 @@ dnsmasq-proxy, too).`,
 	f.StringVar(&o.binaryPath, "binary-path", "", "`PATH` of the folder with binaries for UEFI HTTP boot (default /ipxe/binary/)")
 	f.StringVar(&o.name, "name", "", "`NAME` of the boot server in DNS, for the target dns (default hooksmith)")
 	o.addSettings(cmd, fromServe...)
-	o.addSources(cmd)
+	o.addSources(a, cmd)
 	return cmd
 }
 

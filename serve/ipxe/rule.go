@@ -117,7 +117,7 @@ func (r *Rule) ours(c Client) bool {
 // isIPXE knows any iPXE; gPXE, its ancestor, sends option 175 as well and is
 // treated by what that says.
 func isIPXE(c Client) bool {
-	return slices.ContainsFunc(c.UserClasses, func(s string) bool { return s == "iPXE" || s == "gPXE" })
+	return slices.ContainsFunc(c.UserClasses, func(s string) bool { return slices.Contains(stockClasses, s) })
 }
 
 func isNetboot(c Client) bool {

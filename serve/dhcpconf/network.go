@@ -1,0 +1,91 @@
+package dhcpconf
+
+import (
+	"net/netip"
+
+	"hooksmith/serve/hardware"
+)
+
+// option is a DHCP option that every server has under a name of its own.
+type option struct {
+	code  int
+	kea   string
+	isc   string
+	value string // addresses with ", " between, or a name
+}
+
+func addressOption(code int, kea, isc string, addresses ...netip.Addr) (o []option) {
+	for _, a := range addresses {
+		if !a.Is4() {
+			return nil
+		}
+	}
+	if len(addresses) == 0 {
+		return nil
+	}
+	return []option{{code, kea, isc, list(addresses)}}
+}
+
+func options(router netip.Addr, dns, ntp []netip.Addr, domain string) (all []option) {
+	all = append(all, addressOption(3, "routers", "routers", router)...)
+	all = append(all, addressOption(6, "domain-name-servers", "domain-name-servers", dns...)...)
+	all = append(all, addressOption(42, "ntp-servers", "ntp-servers", ntp...)...)
+	if domain != "" {
+		all = append(all, option{15, "domain-name", "domain-name", domain})
+	}
+	return all
+}
+
+// networkOptions is what every client of a subnet is told.
+func networkOptions(n *Network) []option {
+	return options(n.Router, n.NameServers, n.TimeServers, n.Domain)
+}
+
+// machineOptions is what a machine's record says otherwise than its network.
+func (j *job) machineOptions(m hardware.Machine) (all []option) {
+	usual := map[int]string{}
+	if j.Full != nil {
+		for _, o := range networkOptions(j.Full) {
+			usual[o.code] = o.value
+		}
+	}
+	for _, o := range options(m.Gateway, m.NameServers, m.TimeServers, m.Domain) {
+		if usual[o.code] != o.value {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// pools are the addresses that anyone gets: what is configured, else the
+// upper half of the subnet, as people give out low addresses by hand.
+func (j *job) pools() [][2]netip.Addr {
+	if len(j.Full.Pool) > 0 {
+		return j.Full.Pool
+	}
+	first := j.Subnet.Addr().As4()
+	last := first
+	first[j.Subnet.Bits()/8] |= 1 << (7 - j.Subnet.Bits()%8)
+	for i := j.Subnet.Bits(); i < 32; i++ {
+		last[i/8] |= 1 << (7 - i%8)
+	}
+	return [][2]netip.Addr{{netip.AddrFrom4(first), netip.AddrFrom4(last).Prev()}}
+}
+
+func (t *table) has(arch uint16) bool {
+	for _, c := range t.choices {
+		if c.has(arch) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *choice) has(arch uint16) bool {
+	for _, a := range c.archs {
+		if a == arch {
+			return true
+		}
+	}
+	return false
+}
