@@ -249,12 +249,14 @@ func (s *server) wait(pattern string) []string {
 // stop ends the server as systemd does, and expects that it ends well.
 func (s *server) stop() {
 	s.t.Helper()
+	begin := time.Now()
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-s.done:
 	case <-time.After(patience):
 		s.t.Fatal("the server does not stop")
 	}
+	s.t.Logf("the server stopped after %s", time.Since(begin).Round(time.Millisecond))
 	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
 		s.t.Errorf("the server ended with %d", code)
 	}
