@@ -12,6 +12,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -22,6 +23,7 @@ type site struct {
 	base       *url.URL
 	user, pass string
 	noMove     atomic.Bool // the server answered that it has no COPY or MOVE
+	made       sync.Map    // folders that are there
 }
 
 func openHTTP(u *url.URL, a Access) *site {
@@ -119,18 +121,16 @@ func (s *site) Put(ctx context.Context, name, key string, size int64, content Co
 }
 
 func (s *site) put(ctx context.Context, name string, body *io.SectionReader) error {
-	header := map[string]string{"Content-Type": contentType(name)}
-	err := s.exec(ctx, http.MethodPut, name, header, body, written...)
-	var status *StatusError
-	missing := errors.As(err, &status) && status.Code == http.StatusConflict || errors.Is(err, fs.ErrNotExist)
-	if !missing || path.Dir(name) == "." {
-		return err
+	// The folder first: RFC 4918, 9.7.1 wants 409 without it, nginx answers 500.
+	if dir := path.Dir(name); dir != "." {
+		if _, made := s.made.Load(dir); !made {
+			if err := s.mkcol(ctx, dir); err != nil && !unsupportedStatus(err) {
+				return err
+			}
+			s.made.Store(dir, true)
+		}
 	}
-	// RFC 4918, 9.7.1: 409 without the folder.
-	if err := s.mkcol(ctx, path.Dir(name)); err != nil {
-		return err
-	}
-	return s.exec(ctx, http.MethodPut, name, header, io.NewSectionReader(body, 0, body.Size()), written...)
+	return s.exec(ctx, http.MethodPut, name, map[string]string{"Content-Type": contentType(name)}, body, written...)
 }
 
 // mkcol makes a folder and its parents. 405 is the answer for one that is there.
@@ -243,6 +243,7 @@ func (s *site) Get(ctx context.Context, name string, off, n int64) (io.ReadClose
 
 // Delete removes a file, its lock folder if it is a lock, or a folder (NAME/).
 func (s *site) Delete(ctx context.Context, name string) error {
+	s.made.Delete(strings.TrimSuffix(name, "/"))
 	err := s.exec(ctx, http.MethodDelete, name, nil, nil, written...)
 	if errors.Is(err, fs.ErrNotExist) || strings.HasSuffix(name, "/") && unsupportedStatus(err) {
 		err = nil
