@@ -10,6 +10,7 @@ import (
 	"io"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,8 +22,39 @@ import (
 const (
 	maxUnpacked = 16 << 30
 	maxEntries  = 1 << 20
-	maxKept     = 48 << 20 // bytes of contents that are kept, per span
+	maxMemory   = 192 << 20 // of records, names and the contents that are kept
+	recordSize  = 512       // about what a record takes in memory beside its names
 )
+
+// budget is what all spans together may still take.
+type budget struct{ memory, unpacked atomic.Int64 }
+
+func newBudget() *budget {
+	b := &budget{}
+	b.memory.Store(maxMemory)
+	b.unpacked.Store(maxUnpacked)
+	return b
+}
+
+// spend takes what a record costs.
+func (b *budget) spend(e initramfs.Entry) error {
+	if b.memory.Add(-int64(recordSize+2*len(e.Name)+len(e.Target))) < 0 {
+		return errors.New("it has more records than an initramfs that boots; it is not looked into further")
+	}
+	if b.unpacked.Add(-e.Size) < 0 {
+		return fmt.Errorf("it unpacks to more than %d bytes; it is not looked into further", int64(maxUnpacked))
+	}
+	return nil
+}
+
+// keep takes n bytes for a content, if they are left.
+func (b *budget) keep(n int64) bool {
+	if b.memory.Add(-n) >= 0 {
+		return true
+	}
+	b.memory.Add(n)
+	return false
+}
 
 // record is one record of an initramfs, with what was taken from its content.
 type record struct {
@@ -39,7 +71,7 @@ type scanned struct {
 	records  []record
 	segments []Segment // in file order; Size is filled in later
 	warnings []string
-	kept     int64
+	budget   *budget
 	unpacker unpacker
 }
 
@@ -47,11 +79,12 @@ type scanned struct {
 // record at which the kernel would stop.
 func scan(ctx context.Context, r io.ReaderAt, spans []span, opt Options, seed maphash.Seed) ([]*scanned, error) {
 	results := make([]*scanned, len(spans))
+	shared := newBudget()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, s := range spans {
 		g.Go(func() error {
-			out := &scanned{}
+			out := &scanned{budget: shared}
 			defer out.unpacker.close()
 			section := &ctxReader{ctx, io.NewSectionReader(r, s.start, s.end-s.start)}
 			results[i] = out
@@ -102,6 +135,9 @@ func (c *ctxReader) Read(p []byte) (int, error) {
 
 // take adds a record.
 func (s *scanned) take(e initramfs.Entry, content io.Reader, opt Options, seed maphash.Seed) error {
+	if err := s.budget.spend(e); err != nil {
+		return err
+	}
 	rec := record{Entry: e}
 	s.count(e)
 	var ok bool
@@ -127,14 +163,13 @@ func (s *scanned) look(rec *record, content io.Reader, opt Options, seed maphash
 	}
 	limit := wanted(rec.path)
 	switch {
-	case limit >= rec.Size && s.kept+rec.Size <= maxKept:
+	case limit >= rec.Size && s.budget.keep(rec.Size):
 		rec.content = make([]byte, rec.Size)
 		if _, err := io.ReadFull(content, rec.content); err != nil {
 			return fmt.Errorf("%s: %w", rec.path, err)
 		}
-		s.kept += rec.Size
 	case limit > 0:
-		s.warn("%s: with %d bytes larger than any such file should be; it is not looked into", rec.path, rec.Size)
+		s.warn("%s: with %d bytes larger than such files are; it is not looked into", rec.path, rec.Size)
 	case isModule(rec.path):
 		rec.vermagic = s.unpacker.vermagic(rec.path, content)
 	case rec.Mode&0o111 != 0:
