@@ -9,7 +9,7 @@ import (
 type repeat struct{ pos, length, offset int }
 
 // sparse finds long repetitions anywhere in the window. It looks at one
-// position in 64, and chooses those by the bytes that stand there, so that
+// position in 128, and chooses those by the bytes that stand there, so that
 // the same ones are chosen wherever the content turns up again. What two
 // chosen positions have in common then grows in both directions.
 type sparse struct {
@@ -27,7 +27,7 @@ type seen struct {
 
 const (
 	sparseLog  = 19
-	sampleBits = 6
+	sampleBits = 7
 	minRepeat  = 40 // shorter ones are left to the matcher
 	sampled    = 32 // bytes that tell a position from others
 )
@@ -84,8 +84,8 @@ type candidate struct {
 }
 
 // chosen reports whether a position with these five bytes is looked at: one in
-// 64, and not in a run of zeros.
-func chosen(x uint64) bool { return x<<24*prime5>>(64-sampleBits) == 1<<sampleBits-1 }
+// 128, and not in a run of zeros.
+func chosen(x uint64) bool { return x*prime5>>(64-sampleBits) == 1<<sampleBits-1 }
 
 // visit enters a position into the table and takes the repetition, if any,
 // that is found there beyond covered.

@@ -9,8 +9,8 @@ type matcher struct {
 }
 
 const (
-	longLog  = 17
-	shortLog = 16
+	longLog  = 16
+	shortLog = 15
 	minMatch = 4
 )
 
