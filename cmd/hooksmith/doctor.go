@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,8 +25,9 @@ import (
 type doctorFlags struct {
 	serveFlags
 	device, mac, expect, server, cacert, colour string
-	full, quick, asJSON             bool
-	wait                            time.Duration
+	full, quick, asJSON                         bool
+	wait                                        time.Duration
+	arch                                        []string
 }
 
 func newDoctor(a *app) *cobra.Command {
@@ -60,6 +63,7 @@ severity, clients, server, text, do and lines; fields are only added.`,
 	f.StringVar(&o.expect, "expect", "", "`FILE` with the configuration of hooksmith serve that the network has to fit")
 	f.StringVar(&o.server, "server", "", "`ADDRESS` of that boot server, if the file does not name it")
 	f.StringVar(&o.mac, "mac", "", "hardware address that the machines have, `MAC` (default one of doctor's own); for servers that know their machines")
+	f.StringSliceVar(&o.arch, "arch", nil, "`ARCHITECTURE` of the machines here, x86_64 or aarch64 (repeatable; default both, and what one of them lacks is only a warning)")
 	f.BoolVar(&o.full, "full-exchange", false, "also take a lease and give it back")
 	f.BoolVar(&o.quick, "quick", false, "do not download kernel and initramfs whole: hashes are not checked")
 	f.DurationVar(&o.wait, "wait", 10*time.Second, "longest `TIME` to wait for an answer")
@@ -95,7 +99,12 @@ func (o *doctorFlags) run(ctx context.Context, a *app) error {
 
 // options makes doctor's of the flags.
 func (o *doctorFlags) options(ctx context.Context, a *app) (opt doctor.Options, err error) {
-	opt = doctor.Options{Interface: o.device, FullExchange: o.full, Quick: o.quick, Wait: o.wait}
+	opt = doctor.Options{Interface: o.device, FullExchange: o.full, Quick: o.quick, Wait: o.wait, Architectures: o.arch}
+	for _, arch := range o.arch {
+		if !slices.Contains(doctor.Architectures(), arch) {
+			return opt, usagef("--arch %s: must be one of %s", arch, strings.Join(doctor.Architectures(), ", "))
+		}
+	}
 	if o.wait < time.Second || o.wait > time.Hour {
 		return opt, usagef("--wait %s: want 1s to 1h", o.wait)
 	}

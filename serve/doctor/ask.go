@@ -36,22 +36,17 @@ const (
 
 // everybody asks for all players: one first, which shows who answers and how fast, then the others at once.
 func (a *asker) everybody(ctx context.Context, all []player, wait time.Duration) ([]*question, error) {
-	var one, others []*question
 	var questions []*question
 	for i := range all {
 		m, err := all[i].discover(a.mac)
 		if err != nil {
 			return nil, err
 		}
-		q := &question{player: &all[i], message: m}
-		questions = append(questions, q)
-		if q.player.name == usual {
-			one = append(one, q)
-		} else {
-			others = append(others, q)
-		}
+		questions = append(questions, &question{player: &all[i], message: m})
 	}
-	err := a.round(ctx, one, wait, func() bool { return one[0].answered() })
+	one := first(questions)
+	others := slices.DeleteFunc(slices.Clone(questions), func(q *question) bool { return q == one })
+	err := a.round(ctx, []*question{one}, wait, one.answered)
 	if err == nil {
 		err = a.round(ctx, others, max(wait/2, 2*resend), func() bool { return allAnswered(others) })
 	}

@@ -147,7 +147,7 @@ func (d *doctor) manifests(ctx context.Context, address string) (all []*manifest
 		if beside := d.fetch.get(ctx, u.String(), byIPXE); beside.ok {
 			add(beside.url, beside.content)
 		} else {
-			d.report.note("there is no hook.json beside " + clean(address, 300) + ": hashes are not compared")
+			d.report.note("there is no " + beside.url + ": hashes are not compared")
 		}
 	}
 	if d.Expect != nil && len(d.Expect.Manifest) > 0 {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
@@ -31,16 +32,26 @@ const (
 
 // Names of players that others refer to.
 const (
-	tinkBIOS  = "iPXE of class Tinkerbell, BIOS"
-	tinkIA32  = "iPXE of class Tinkerbell, IA32"
-	tinkX64   = "iPXE of class Tinkerbell, x64"
-	tinkARM64 = "iPXE of class Tinkerbell, arm64"
+	tinkBIOS  = "Tinkerbell iPXE, BIOS"
+	tinkIA32  = "Tinkerbell iPXE, IA32"
+	tinkX64   = "Tinkerbell iPXE, x64"
+	tinkARM64 = "Tinkerbell iPXE, arm64"
 	stockBIOS = "stock iPXE, BIOS"
 	stockX64  = "stock iPXE, x64"
 	stockARM  = "stock iPXE, arm64"
 	ordinary  = "ordinary client"
 	usual     = "x64 UEFI PXE" // asks first: what most machines are
 )
+
+// Architectures are those of HookOS that machines are played of.
+func Architectures() []string { return []string{"x86_64", "aarch64"} }
+
+// playersOf are the players of some architectures, all if none is named.
+func playersOf(architectures []string) []player {
+	return slices.DeleteFunc(players(), func(p player) bool {
+		return len(architectures) > 0 && p.class != "" && !slices.Contains(architectures, p.family())
+	})
+}
 
 // players are all kinds of machine, in the order of the report.
 func players() []player {
@@ -57,13 +68,23 @@ func players() []player {
 		{name: tinkIA32, arch: 6, class: pxeClient, user: raw, http: true},
 		{name: tinkX64, arch: 7, class: pxeClient, user: raw, http: true},
 		{name: tinkARM64, arch: 11, class: pxeClient, user: raw, http: true},
-		{name: tinkX64 + ", class by RFC 3004", arch: 7, class: pxeClient, user: counted, http: true},
+		{name: tinkX64 + ", RFC 3004", arch: 7, class: pxeClient, user: counted, http: true},
 		{name: stockBIOS, arch: 0, class: pxeClient, user: []byte(stockClass), http: true, next: tinkBIOS},
 		{name: stockX64, arch: 7, class: pxeClient, user: []byte(stockClass), http: true, next: tinkX64},
 		{name: stockARM, arch: 11, class: pxeClient, user: []byte(stockClass), http: true, next: tinkARM64},
 		{name: "stock iPXE without HTTP, BIOS", arch: 0, class: pxeClient, user: []byte(stockClass), next: tinkBIOS},
 		{name: ordinary},
 	}
+}
+
+// first is who asks first: what most machines are, if it is there.
+func first(questions []*question) *question {
+	for _, q := range questions {
+		if q.player.name == usual {
+			return q
+		}
+	}
+	return questions[0]
 }
 
 // ours tells whether it is an iPXE that wants its script.
@@ -96,6 +117,17 @@ func (p *player) features() []byte {
 		return []byte{ipxe.FeatureHTTP, 1, 1, ipxe.FeatureTFTP, 1, 1, ipxe.FeatureDNS, 1, 1}
 	}
 	return []byte{ipxe.FeatureTFTP, 1, 1}
+}
+
+// family is the player's architecture as HookOS names it, "" for an ordinary client.
+func (p *player) family() string {
+	switch {
+	case p.class == "":
+		return ""
+	case p.arch.Platform() == ipxe.ARM64:
+		return "aarch64"
+	}
+	return "x86_64"
 }
 
 // buildArch is what ${buildarch} is in the iPXE of that architecture.

@@ -17,14 +17,15 @@ import (
 
 // Options say where to look. Interface is required, see DefaultInterface.
 type Options struct {
-	Interface    string
-	MAC          net.HardwareAddr // that the machines have; nil: one of doctor's own
-	Expect       *Expect          // nil: nothing is known
-	FullExchange bool             // take a lease, and give it back
-	Quick        bool             // do not read kernel and initramfs to the end: their hashes are not checked
-	Wait         time.Duration    // for answers; 0: 10 s
-	Roots        *x509.CertPool   // nil: this host's
-	Now          func() time.Time // nil: time.Now
+	Interface     string
+	MAC           net.HardwareAddr // that the machines have; nil: one of doctor's own
+	Expect        *Expect          // nil: nothing is known
+	Architectures []string         // of machines that are here, see Architectures; none: all, and what one of them lacks is no problem
+	FullExchange  bool             // take a lease, and give it back
+	Quick         bool             // do not read kernel and initramfs to the end: their hashes are not checked
+	Wait          time.Duration    // for answers; 0: 10 s
+	Roots         *x509.CertPool   // nil: this host's
+	Now           func() time.Time // nil: time.Now
 }
 
 // Expect is what a configuration of hooksmith serve says that machines get.
@@ -89,6 +90,7 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	d.judge()
 	// 4. Load what they name, as far as it goes.
 	d.followAll(ctx)
+	d.lenient()
 	// 5. Compare with what is configured.
 	d.compare()
 	// 6. Take a lease, if that is wanted.
@@ -125,7 +127,7 @@ func (d *doctor) listen(ctx context.Context, ifi *net.Interface) error {
 // ask gets all answers: by DHCP, by port 4011 where a firmware would; or, without the right to ask, those that the
 // configuration promises.
 func (d *doctor) ask(ctx context.Context) (err error) {
-	all := players()
+	all := playersOf(d.Architectures)
 	if d.wire == nil {
 		d.questions = d.promised(all)
 		return nil

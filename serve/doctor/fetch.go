@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ type fetcher struct {
 	whole bool  // kernel and initramfs are read to the end
 	now   func() time.Time
 	files map[string]*file
+	port  uint16 // of TFTP, for tests; 0: 69
 	trust trust
 }
 
@@ -106,6 +108,10 @@ func lookup(ctx context.Context, host string) (netip.Addr, error) {
 	return all[0].Unmap(), nil
 }
 
+func (f *fetcher) tftpAt(host netip.Addr) netip.AddrPort {
+	return netip.AddrPortFrom(host, cmp.Or(f.port, tftpPort))
+}
+
 // What EDK2 and iPXE ask for.
 var (
 	edk2Ask = tftpAsk{blksize: 1468, window: 4, limit: maxProgram}
@@ -127,7 +133,7 @@ func (f *fetcher) tftp(ctx context.Context, u *url.URL, what use, got *file) {
 	ask := edk2Ask
 	ask.peek = what == asHook
 	before := f.wire.fragments(host)
-	g, err := tftpGet(ctx, host, name, ask)
+	g, err := tftpGet(ctx, f.tftpAt(host), name, ask)
 	if errors.Is(err, errStalled) && len(g.content) == 0 && g.oack {
 		f.smaller(ctx, host, name, g, got)
 		return
@@ -139,7 +145,7 @@ func (f *fetcher) tftp(ctx context.Context, u *url.URL, what use, got *file) {
 	if n := f.wire.fragments(host) - before; n > 0 || g.blksize+tftpHeaders > f.mtu {
 		got.doubt(TFTPFragments, "have the TFTP server grant no more than the MTU less 32", "TFTP from %s: blocks of %d octets do not fit the path's MTU and come in fragments, which most boot ROMs do not put together", host, g.blksize)
 	}
-	if _, err := tftpGet(ctx, host, name, ipxeAsk); err != nil {
+	if _, err := tftpGet(ctx, f.tftpAt(host), name, ipxeAsk); err != nil {
 		got.doubt(TFTPBroken, "another TFTP server, or its newer version, may help", "TFTP from %s: %s comes with EDK2's options and not with iPXE's (blksize 1432): %v", host, clean(name, 100), err)
 	}
 }
@@ -174,7 +180,7 @@ func (f *fetcher) judgeTFTP(host netip.Addr, name string, g tftpGot, err error, 
 // smaller finds the largest blocks that arrive where those of 1468 do not.
 func (f *fetcher) smaller(ctx context.Context, host netip.Addr, name string, first tftpGot, got *file) {
 	for _, size := range []int{1432, 1024, 512} {
-		g, err := tftpGet(ctx, host, name, tftpAsk{blksize: size, limit: maxProgram})
+		g, err := tftpGet(ctx, f.tftpAt(host), name, tftpAsk{blksize: size, limit: maxProgram})
 		if err != nil {
 			continue
 		}

@@ -58,6 +58,33 @@ func (d *doctor) mark(c *Client) {
 	}
 }
 
+// lenient makes a warning of files that one architecture lacks, while machines of another boot: there may be none of
+// it. Options.Architectures says which there are.
+func (d *doctor) lenient() {
+	if len(d.Architectures) > 0 {
+		return
+	}
+	boots := map[string]bool{}
+	for _, c := range d.report.Clients {
+		for _, s := range c.Steps {
+			if s.Stage == Initramfs && s.State != Bad {
+				boots[d.question(c.Name).player.family()] = true
+			}
+		}
+	}
+	for i, f := range d.report.Findings {
+		if f.Code != HTTPStatus && f.Code != TFTPFile || len(f.Clients) == 0 {
+			continue
+		}
+		family := d.question(f.Clients[0]).player.family()
+		same := !slices.ContainsFunc(f.Clients, func(name string) bool { return d.question(name).player.family() != family })
+		if same && !boots[family] && len(boots) > 0 {
+			d.report.Findings[i].Severity = Warning
+			d.report.note("machines of " + family + " cannot boot here, others can: --arch says which there are")
+		}
+	}
+}
+
 // stageOf is where in the picture a finding of DHCP stands. Others are marked where they are found.
 func stageOf(code Code) Stage {
 	switch code {

@@ -68,7 +68,7 @@ func (d *doctor) judgeServers() {
 			s := &d.report.Servers[i]
 			s.GivesAddresses = s.GivesAddresses || !a.proxy()
 			s.GivesBoot = s.GivesBoot || a.boots()
-			if q.player.name == usual && a.Port == serverPort {
+			if q == first(d.questions) && a.Port == serverPort {
 				s.FirstMillis = a.Millis
 			}
 		}
@@ -113,13 +113,13 @@ func (d *doctor) rivals(giving []string) {
 }
 
 func (d *doctor) judgePace() {
-	q := d.question(usual)
+	q := first(d.questions)
 	if len(q.answers) == 0 {
 		return
 	}
 	for _, a := range q.answers {
 		if a.Port == serverPort && !a.proxy() && a.Millis > slowMillis {
-			d.report.add(Finding{Code: SlowAnswer, Severity: Warning, Clients: []string{usual}, Server: a.who(), Lines: lines(SlowAnswer, a, q.player),
+			d.report.add(Finding{Code: SlowAnswer, Severity: Warning, Clients: []string{q.player.name}, Server: a.who(), Lines: lines(SlowAnswer, a, q.player),
 				Text: "the offer of " + a.who() + " takes seconds: most likely the server pings the address first; every machine waits, iPXE twice", Do: "turn off the ping check, or use reservations"})
 		}
 	}

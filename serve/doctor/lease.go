@@ -10,7 +10,7 @@ import (
 
 // lease takes the address that was offered, and gives it back.
 func (d *doctor) lease(ctx context.Context) {
-	q := d.question(usual)
+	q := first(d.questions)
 	offer := q.address()
 	if offer == nil {
 		d.report.note("no address was offered: no lease was taken")
@@ -20,13 +20,13 @@ func (d *doctor) lease(ctx context.Context) {
 	const do = "look at the DHCP server's log"
 	switch {
 	case err != nil:
-		d.problem(LeaseRefused, usual, offer.who(), do, "taking a lease: %s", clean(err.Error(), 200))
+		d.problem(LeaseRefused, q.player.name, offer.who(), do, "taking a lease: %s", clean(err.Error(), 200))
 		return
 	case ack == nil:
-		d.problem(LeaseRefused, usual, offer.who(), do, "%s offers %s, and does not answer the REQUEST for it within %s", offer.who(), offer.Address, d.Wait)
+		d.problem(LeaseRefused, q.player.name, offer.who(), do, "%s offers %s, and does not answer the REQUEST for it within %s", offer.who(), offer.Address, d.Wait)
 		return
 	case ack.Type != "ack":
-		d.problem(LeaseRefused, usual, offer.who(), do, "%s offers %s, and refuses the REQUEST for it", offer.who(), offer.Address)
+		d.problem(LeaseRefused, q.player.name, offer.who(), do, "%s offers %s, and refuses the REQUEST for it", offer.who(), offer.Address)
 		return
 	}
 	d.report.note("took the lease of " + ack.Address + " from " + ack.who() + " and gave it back")

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
 )
 
 // Style says how a Report is drawn.
@@ -93,16 +92,12 @@ func (r *Report) chain(b *strings.Builder, style Style) {
 	}
 	fmt.Fprintln(b)
 	for _, c := range r.Clients {
-		fmt.Fprintf(b, "%-*s", width, c.Name)
-		last := lastStage(c.Steps)
-		for i, col := range columns {
-			arrow := " -> "
-			if i > last {
-				arrow = "    "
-			}
-			fmt.Fprint(b, arrow, style.mark(c.Steps, col.stage, len(col.name), i > last))
+		var row strings.Builder
+		fmt.Fprintf(&row, "%-*s", width, c.Name)
+		for _, col := range columns[:lastStage(c.Steps)+1] {
+			fmt.Fprint(&row, " -> ", style.mark(c.Steps, col.stage, len(col.name)))
 		}
-		fmt.Fprintln(b)
+		fmt.Fprintln(b, strings.TrimRight(row.String(), " "))
 	}
 }
 
@@ -120,22 +115,19 @@ func lastStage(steps []Step) int {
 }
 
 // mark is a step's mark in a column of a width.
-func (style Style) mark(steps []Step, stage Stage, width int, behind bool) string {
-	state, found := Skipped, false
+func (style Style) mark(steps []Step, stage Stage, width int) string {
+	state := Skipped
 	for _, s := range steps {
 		if s.Stage == stage {
-			state, found = s.State, true
+			state = s.State
 		}
 	}
 	m := marks[state]
-	if behind && !found {
-		m.mark = ""
-	}
-	text := m.mark + strings.Repeat(" ", max(0, width-utf8.RuneCountInString(m.mark)))
-	if style.Color && m.mark != "" {
+	text := m.mark
+	if style.Color {
 		text = m.color + text + colorOff
 	}
-	return text
+	return text + strings.Repeat(" ", max(0, width-len(m.mark)))
 }
 
 func (style Style) severity(s Severity) string {

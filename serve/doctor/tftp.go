@@ -64,13 +64,14 @@ type transfer struct {
 	ask  tftpAsk
 	got  tftpGot
 	peer netip.AddrPort
+	met  bool   // the server's port for this transfer is known
 	last []byte // packet that is repeated after a silence
 	next uint16 // block that is expected
 	run  int    // blocks since the last ACK
 }
 
 // tftpGet reads a file. What came is returned with an error, too.
-func tftpGet(ctx context.Context, host netip.Addr, file string, ask tftpAsk) (tftpGot, error) {
+func tftpGet(ctx context.Context, server netip.AddrPort, file string, ask tftpAsk) (tftpGot, error) {
 	ctx, cancel := context.WithTimeout(ctx, tftpWhole)
 	defer cancel()
 	none := tftpGot{tsize: -1, blksize: plainBlock, window: 1}
@@ -80,13 +81,13 @@ func tftpGet(ctx context.Context, host netip.Addr, file string, ask tftpAsk) (tf
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	t := &transfer{conn: conn, ask: ask, next: 1, peer: netip.AddrPortFrom(host, tftpPort), got: none}
+	t := &transfer{conn: conn, ask: ask, next: 1, peer: server, got: none}
 	t.last = readRequest(file, ask)
 	if err := t.repeat(); err != nil {
 		return t.got, err
 	}
 	err = t.receive()
-	if err != nil && t.peer.Port() != tftpPort && !isRefusal(err) {
+	if err != nil && t.met && !isRefusal(err) {
 		t.send(errorPacket("thank you")) // the server need not go on
 	}
 	if errors.Is(err, errPeeked) {
@@ -167,7 +168,7 @@ func (t *transfer) receive() error {
 
 // silence says what it is that does not come.
 func (t *transfer) silence() error {
-	if t.peer.Port() == tftpPort {
+	if !t.met {
 		return errSilent
 	}
 	return errStalled
@@ -178,8 +179,8 @@ func (t *transfer) fromPeer(from netip.AddrPort) bool {
 	if from.Addr().Unmap() != t.peer.Addr() {
 		return false
 	}
-	if t.peer.Port() == tftpPort {
-		t.peer = netip.AddrPortFrom(t.peer.Addr(), from.Port())
+	if !t.met {
+		t.met, t.peer = true, netip.AddrPortFrom(t.peer.Addr(), from.Port())
 	}
 	return from.Port() == t.peer.Port()
 }
