@@ -18,13 +18,14 @@ type part struct {
 
 // frames makes a frame of blocks that no content would lead the matcher to.
 type frames struct {
+	window       int
 	out, content []byte
 	match        matcher
 	block        blockWriter
 }
 
 func newFrame(window int) *frames {
-	f := &frames{}
+	f := &frames{window: window}
 	f.match.init()
 	f.block.init()
 	f.out = (&Writer{window: window}).appendHeader(nil)
@@ -46,13 +47,14 @@ func (f *frames) add(parts []part, literals []byte) {
 	}
 	f.block.addLiterals(literals, 0, len(literals))
 	f.content = append(f.content, literals...)
-	if len(f.content)-start > maxBlock {
+	longest := min(maxBlock, f.window)
+	if len(f.content)-start > longest {
 		panic(fmt.Sprintf("a block of %d bytes", len(f.content)-start))
 	}
 	header := len(f.out)
 	f.out = f.block.appendSequences(f.block.appendLiterals(appendBlockHeader(f.out, false, compressedBlock, 0)))
 	size := len(f.out) - header - 3
-	if size > maxBlock {
+	if size > longest {
 		f.match.recent = recent
 		f.out, _ = f.block.append(f.out[:header], f.content[start:], false)
 		return
@@ -60,15 +62,29 @@ func (f *frames) add(parts []part, literals []byte) {
 	appendBlockHeader(f.out[:header], false, compressedBlock, size)
 }
 
+// plain appends a block that is not compressed.
+func (f *frames) plain(kind int, content []byte) {
+	f.out = appendBlockHeader(f.out, false, kind, len(content))
+	f.content = append(f.content, content...)
+	if kind == rleBlock {
+		content = content[:1]
+	}
+	f.out = append(f.out, content...)
+}
+
 // check compares what decoders make of the frame.
 func (f *frames) check(t *testing.T) {
 	t.Helper()
-	frame := appendBlockHeader(bytes.Clone(f.out), true, rawBlock, 0)
-	frame = binary.LittleEndian.AppendUint32(frame, uint32(xxhash.Sum64(f.content)))
-	if got := unpack(t, frame); !bytes.Equal(got, f.content) {
+	if got := unpack(t, f.end()); !bytes.Equal(got, f.content) {
 		t.Fatalf("%d bytes, want %d, first difference at %d", len(got), len(f.content), matchLengthOf(got, f.content))
 	}
-	reference(t, frame, f.content)
+	reference(t, f.end(), f.content)
+}
+
+// end is the frame with a last block and the checksum.
+func (f *frames) end() []byte {
+	frame := appendBlockHeader(bytes.Clone(f.out), true, rawBlock, 0)
+	return binary.LittleEndian.AppendUint32(frame, uint32(xxhash.Sum64(f.content)))
 }
 
 // reference asks the zstd program, whose decoder the kernel has.
