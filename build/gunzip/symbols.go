@@ -9,18 +9,16 @@ import (
 // changes with every symbol is in local variables, or it would take half as
 // long again.
 func (z *inflater) symbols() error {
-	literal, distance := z.literal.entries, z.distance.entries
-	if len(literal) < 1<<literalBits || len(distance) < 1<<distanceBits {
-		return errCorrupt
-	}
-	in, out, pos, from := z.in, z.out[:outputSize+outputSlack], z.pos, z.from
+	literal, distance := &z.literal.entries, &z.distance.entries
+	in, out, pos := z.in, z.out[:outputSize+outputSlack], z.pos
 	at, bits, n := z.at, z.bits, z.n
 	var err error
 	for pos < outputSize {
 		if at+8 > z.end {
 			z.at, z.bits, z.n = at, bits, n
 			if err = z.need(); err != nil {
-				break
+				z.pos = pos
+				return err
 			}
 			at, bits, n = z.at, z.bits, z.n
 		} else {
@@ -29,66 +27,55 @@ func (z *inflater) symbols() error {
 			n |= 56
 		}
 		e := literal[bits&(1<<literalBits-1)]
-		if e >= isLiteral {
+		for range 3 { // 45 bits at most
+			if e < isLiteral {
+				break
+			}
 			bits >>= e & 31
 			n -= uint(e & 31)
 			out[pos] = byte(e >> 16)
 			pos++
-			if e = literal[bits&(1<<literalBits-1)]; e >= isLiteral {
-				bits >>= e & 31
-				n -= uint(e & 31)
-				out[pos] = byte(e >> 16)
-				pos++
-				if e = literal[bits&(1<<literalBits-1)]; e >= isLiteral {
-					bits >>= e & 31
-					n -= uint(e & 31)
-					out[pos] = byte(e >> 16)
-					pos++
-				}
-			}
+			e = literal[bits&(1<<literalBits-1)]
+		}
+		if e >= isLiteral || n < 48 {
 			continue
 		}
-		if e&(isLink|isEnd) != 0 || e == 0 {
-			if e&isLink != 0 {
-				e = literal[uint64(e>>16)+bits>>literalBits&(1<<(e>>8&15)-1)]
-			}
-			if e >= isLiteral {
-				bits >>= e & 31
-				n -= uint(e & 31)
-				out[pos] = byte(e >> 16)
-				pos++
-				continue
-			}
+		if e&isLink != 0 {
+			e = literal[(uint64(e>>16)+bits>>literalBits&(1<<(e>>8&15)-1))&tableMask]
+		}
+		if e&(isLiteral|isEnd) != 0 {
+			bits >>= e & 31
+			n -= uint(e & 31)
 			if e&isEnd != 0 {
-				bits >>= e & 31
-				n -= uint(e & 31)
 				z.block = betweenBlocks
 				break
 			}
+			out[pos] = byte(e >> 16)
+			pos++
+			continue
 		}
-		d := uint64(0)
 		length := int(e>>16) + int(bits&(1<<(e&31)-1)>>(e>>8&15))
 		bits >>= e & 31
 		n -= uint(e & 31)
 		f := distance[bits&(1<<distanceBits-1)]
 		if f&isLink != 0 {
-			f = distance[uint64(f>>16)+bits>>distanceBits&(1<<(f>>8&15)-1)]
+			f = distance[(uint64(f>>16)+bits>>distanceBits&(1<<(f>>8&15)-1))&tableMask]
 		}
-		d = uint64(f>>16) + bits&(1<<(f&31)-1)>>(f>>8&15)
+		d := int(f>>16) + int(bits&(1<<(f&31)-1)>>(f>>8&15))
 		bits >>= f & 31
 		n -= uint(f & 31)
-		was := pos - int(d)
-		if d == 0 || length == 0 || was < from {
+		if d == 0 || length == 0 || pos-d < z.from {
 			err = errCorrupt
 			break
 		}
-		repeat(out, was, pos, length)
+		if d >= 16 && length <= 16 {
+			copy(out[pos:pos+16], out[pos-d:pos-d+16])
+		} else {
+			repeat(out, pos-d, pos, length)
+		}
 		pos += length
 	}
-	z.pos = pos
-	if err == nil || err == errCorrupt {
-		z.at, z.bits, z.n = at, bits, n
-	}
+	z.pos, z.at, z.bits, z.n = pos, at, bits, n
 	if err == nil && z.eof && z.at-int(z.n>>3) > z.end {
 		err = io.ErrUnexpectedEOF
 	}

@@ -22,11 +22,20 @@ const (
 )
 
 // table decodes a Huffman code: its first bits lead to an entry, or to a link
-// and on to a second table.
+// and on to a second table. It has a fixed size, so that indices need no check:
+// complete codes of up to 288 symbols and 15 bits take less (a second table of
+// 2^k entries has more than k symbols), and there is no incomplete one but of
+// one symbol.
 type table struct {
 	bits    uint // of the first
-	entries []entry
+	used    int
+	entries [tableSize]entry
 }
+
+const (
+	tableSize = 1 << 12
+	tableMask = tableSize - 1
+)
 
 // build makes the table of the code whose symbols have these lengths (RFC
 // 1951, 3.2.2), and mean these entries but for the length. It reports whether
@@ -67,11 +76,8 @@ func (t *table) build(size uint, lengths []uint8, meaning []entry) bool {
 
 func (t *table) reset(size uint) {
 	t.bits = size
-	if cap(t.entries) < 1<<size {
-		t.entries = make([]entry, 1<<size, 3<<size)
-	}
-	t.entries = t.entries[:1<<size]
-	clear(t.entries)
+	clear(t.entries[:max(t.used, 1<<size)])
+	t.used = 1 << size
 }
 
 // link makes a second table for each beginning of codes that are longer than
@@ -91,10 +97,8 @@ func (t *table) link(size uint, lengths []uint8, next [maxLength + 2]uint) {
 	}
 	for i := range 1 << size {
 		if e := t.entries[i]; e != 0 {
-			t.entries[i] |= entry(len(t.entries)) << 16
-			for range 1 << (e >> 8 & 15) {
-				t.entries = append(t.entries, 0)
-			}
+			t.entries[i] |= entry(t.used) << 16
+			t.used += 1 << (e >> 8 & 15)
 		}
 	}
 }
