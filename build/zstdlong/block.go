@@ -131,10 +131,7 @@ func (w *blockWriter) appendLiterals(out []byte) []byte {
 	switch {
 	case err == huff0.ErrUseRLE:
 		return append(appendLiteralsSize(out, rleLiterals, n), w.literals[0])
-	case err == nil && len(packed)+2 > n:
-		w.huff.Reuse = huff0.ReusePolicyNone // its table is not written
-		fallthrough
-	case err != nil:
+	case err != nil: // also where a sixteenth is not saved
 		return append(appendLiteralsSize(out, rawLiterals, n), w.literals...)
 	}
 	w.huff.Reuse = huff0.ReusePolicyAllow
