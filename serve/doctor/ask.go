@@ -48,7 +48,7 @@ func (a *asker) everybody(ctx context.Context, all []player, wait time.Duration)
 	others := slices.DeleteFunc(slices.Clone(questions), func(q *question) bool { return q == one })
 	err := a.round(ctx, []*question{one}, wait, one.answered)
 	if err == nil {
-		err = a.round(ctx, others, max(wait/2, 2*resend), func() bool { return allAnswered(others) })
+		err = a.round(ctx, others, max(wait/2, resend+grace/2), func() bool { return allAnswered(others) })
 	}
 	return questions, err
 }
@@ -146,7 +146,9 @@ func (q *question) take(h heard) {
 		a.MAC = net.HardwareAddr(h.hw[:]).String()
 	}
 	a.Millis = h.at.Sub(q.first).Milliseconds()
-	same := func(o *Answer) bool { return o.who() == a.who() && o.Type == a.Type && o.proxy() == a.proxy() }
+	same := func(o *Answer) bool {
+		return o.who() == a.who() && o.ServerID == a.ServerID && o.Type == a.Type && o.proxy() == a.proxy() && o.File == a.File && o.NextServer == a.NextServer
+	}
 	if len(q.answers) < maxAnswers && !slices.ContainsFunc(q.answers, same) {
 		q.answers = append(q.answers, a)
 	}
@@ -191,8 +193,9 @@ func bootServer(ctx context.Context, p *player, mac net.HardwareAddr, own, serve
 			}
 			q.take(heard{data: buf[:n], from: from, at: time.Now()})
 			if q.answered() {
-				q.answers[0].Port = pxePort
-				return q.answers[0], nil
+				answer := q.answers[0]
+				answer.Port, answer.Address = pxePort, "" // some repeat the client's own address
+				return answer, nil
 			}
 		}
 	}

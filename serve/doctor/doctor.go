@@ -52,7 +52,8 @@ type doctor struct {
 	wire      *wire // nil: DHCP cannot be asked
 	asker     *asker
 	fetch     *fetcher
-	own       netip.Addr // of this host, may be invalid
+	own       netip.Addr          // of this host, may be invalid
+	blocked   map[netip.Addr]bool // servers whose port 4011 is silent
 	questions []*question
 }
 
@@ -70,7 +71,7 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 		opt.MAC = ownMAC(ifi.HardwareAddr)
 	}
 	opt.Wait = cmp.Or(opt.Wait, defaultWait)
-	d := &doctor{Options: opt, own: own, report: &Report{Schema: schema, Time: opt.Now(), Interface: ifi.Name, MAC: opt.MAC.String()}}
+	d := &doctor{Options: opt, own: own, blocked: map[netip.Addr]bool{}, report: &Report{Schema: schema, Time: opt.Now(), Interface: ifi.Name, MAC: opt.MAC.String()}}
 	if own.IsValid() {
 		d.report.Address = own.String()
 	}
@@ -81,7 +82,7 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	if d.wire != nil {
 		defer d.wire.close()
 	}
-	d.fetch = &fetcher{wire: d.wire, mtu: ifi.MTU, whole: !opt.Quick, now: opt.Now, files: map[string]*file{}, trust: opt.Roots}
+	d.fetch = &fetcher{wire: d.wire, mtu: ifi.MTU, whole: !opt.Quick, now: opt.Now, files: map[string]*file{}, silent: map[string]bool{}, trust: opt.Roots}
 	// 2. Ask as every kind of machine.
 	if err := d.ask(ctx); err != nil && ctx.Err() == nil {
 		return nil, err
@@ -145,7 +146,7 @@ func (d *doctor) ask(ctx context.Context) (err error) {
 
 // sentTo4011 is the answer that sends a firmware to port 4011 for its file: one for PXE clients without a file.
 func (d *doctor) sentTo4011(q *question) *Answer {
-	if q.player.class != pxeClient || q.player.ours() || q.file() != nil {
+	if q.player.class != pxeClient || q.file() != nil {
 		return nil
 	}
 	for _, a := range q.answers {
@@ -169,12 +170,16 @@ func (d *doctor) ask4011(ctx context.Context, q *question, sent *Answer) {
 	if err != nil {
 		return
 	}
-	a, err := bootServer(ctx, q.player, d.MAC, d.own, host, sent.menuItem)
+	var a *Answer
+	if !d.blocked[host] {
+		a, err = bootServer(ctx, q.player, d.MAC, d.own, host, sent.menuItem)
+	}
 	switch {
 	case a != nil:
 		q.answers = append(q.answers, a)
 	case err != nil && ctx.Err() != nil:
 	default:
+		d.blocked[host] = true
 		d.problem(PXE4011Blocked, q.player.name, server, "let port 4011/udp through to the proxy, or have it name the file at once (hooksmith serve does both)",
 			"the answer of %s names no file and sends machines to port 4011, which does not answer", sent.who())
 	}

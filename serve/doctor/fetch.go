@@ -52,6 +52,8 @@ type fetcher struct {
 	files map[string]*file
 	port  uint16 // of TFTP, for tests; 0: 69
 	trust trust
+
+	silent map[string]bool // hosts and ports that do not answer: they are not waited for again
 }
 
 // Limits of what is fetched.
@@ -130,6 +132,10 @@ func (f *fetcher) tftp(ctx context.Context, u *url.URL, what use, got *file) {
 		return
 	}
 	name := strings.TrimPrefix(u.Path, "/")
+	if f.silent["tftp "+host.String()] {
+		f.judgeTFTP(host, name, tftpGot{}, errSilent, got)
+		return
+	}
 	ask := edk2Ask
 	ask.peek = what == asHook
 	before := f.wire.fragments(host)
@@ -160,6 +166,7 @@ func (f *fetcher) judgeTFTP(host netip.Addr, name string, g tftpGot, err error, 
 		got.bad(TFTPFile, "put the file where the TFTP server looks, or correct the boot file's name", "TFTP from %s: %q is refused: %v", host, name, refused)
 		return
 	case errors.Is(err, errSilent):
+		f.silent["tftp "+host.String()] = true
 		got.bad(TFTPUnreachable, "start a TFTP server there and let port 69/udp through, and the answers, which come from another port",
 			"TFTP from %s: no answer to the request for %q", host, name)
 		return

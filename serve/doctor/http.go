@@ -19,7 +19,7 @@ import (
 
 // Limits of HTTP.
 const (
-	httpConnect  = 10 * time.Second
+	httpConnect  = 8 * time.Second
 	httpHeaders  = 15 * time.Second
 	httpWhole    = 30 * time.Minute // for a large file
 	maxRedirects = 5
@@ -58,6 +58,10 @@ func (f *fetcher) http(ctx context.Context, u *url.URL, what use, got *file) {
 	client, done := f.client()
 	defer done()
 	s := &session{f, client, what, got}
+	if f.silent[u.Host] {
+		s.unreachable(u, errors.New("no answer, as before"))
+		return
+	}
 	// 1. Is it there, by HEAD as EDK2 asks first?
 	u, ok := s.locate(ctx, u)
 	if !ok {
@@ -119,6 +123,10 @@ func (s *session) unreachable(u *url.URL, err error) {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		err = op
+	}
+	var slow net.Error
+	if errors.As(err, &slow) && slow.Timeout() {
+		s.silent[u.Host] = true
 	}
 	s.got.bad(HTTPUnreachable, "start the web server there, and let machines reach its port", "%s: %s", clean(u.String(), 300), clean(err.Error(), 300))
 }
