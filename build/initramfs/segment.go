@@ -150,7 +150,7 @@ func (p part) remove() error {
 // would take more than memoryLimit wait for each other, which costs little:
 // each alone keeps the processors busy.
 func compressAll(ctx context.Context, plans []plan, parts []part, opt Options) error {
-	const memoryLimit = 256 << 20
+	const memoryLimit = 192 << 20
 	memory := semaphore.NewWeighted(memoryLimit)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))

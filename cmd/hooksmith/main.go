@@ -22,7 +22,7 @@ const (
 // memoryLimit makes the garbage collector work harder before the heap grows
 // past it: a build then needs a third less memory, for no measurable time.
 // GOMEMLIMIT overrides it.
-const memoryLimit = 256 << 20
+const memoryLimit = 224 << 20
 
 func main() {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
