@@ -39,6 +39,8 @@ func (j *job) dnsmasqNetwork(t *text) {
 	t.line("bind-dynamic")
 	t.line("dhcp-authoritative")
 	t.line("log-dhcp")
+	t.say("It would wait three seconds for an answer to a ping before each new offer.")
+	t.line("no-ping")
 	t.gap()
 	mask := netmask(j.Subnet)
 	for _, r := range j.pools() {

@@ -83,7 +83,8 @@ func (j *job) iscBoot(t *text, noBoot []hardware.Machine) {
 	t.in(func() { j.iscStock(t) })
 	t.line("} elsif %s {", iscVendor(httpClient))
 	t.in(func() {
-		t.say("UEFI HTTP boot. An offer counts only with option 60, which the firmware does not ask for.")
+		t.say("UEFI HTTP boot. An offer counts only with option 60. The firmware does not ask for it, and dhcpd sends only what")
+		t.say("is asked for: hence the longer list.")
 		j.iscSwitch(t, len(httpClient), j.iscChoices(httpClient))
 	})
 	t.line("} elsif %s {", iscVendor(pxeClient))
@@ -125,10 +126,13 @@ type iscCase struct {
 	then  []string
 }
 
+// iscAlso60 makes dhcpd send option 60 to firmware that did not ask for it.
+const iscAlso60 = "option dhcp-parameter-request-list = concat(option dhcp-parameter-request-list, 3c);"
+
 func (j *job) iscFile(file string) []string {
 	then := []string{fmt.Sprintf("next-server %v;", j.Server), fmt.Sprintf("filename %s;", iscQuote(file))}
 	if strings.HasPrefix(file, "http:") {
-		then = append(then, fmt.Sprintf("option vendor-class-identifier %s;", iscQuote(httpClient)))
+		then = append(then, fmt.Sprintf("option vendor-class-identifier %s;", iscQuote(httpClient)), iscAlso60)
 	}
 	return then
 }
@@ -178,7 +182,7 @@ func (j *job) iscSwitch(t *text, word int, all []iscCase) {
 		labels := each(c.archs, func(a uint16) string { return fmt.Sprintf(`case "\%03o\%03o":`, a>>8, a&255) })
 		labels = append(labels, each(c.archs, func(a uint16) string { return fmt.Sprintf(`case ":Arch:%05d":`, a) })...)
 		if slices.Contains(c.archs, bios) {
-			labels = append(labels, `case "none":`)
+			labels = append(labels, `case "":`, `case "none":`)
 		}
 		t.line("%s", strings.Join(labels, " "))
 		t.in(func() {

@@ -173,6 +173,7 @@ func TestMain(m *testing.M) {
 	if path, err := program(); err == nil {
 		os.RemoveAll(filepath.Dir(path))
 	}
+	removeRoots()
 	os.Exit(code)
 }
 
