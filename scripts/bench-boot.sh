@@ -12,4 +12,4 @@ if [[ ! -e $dir/vmlinuz-x86_64 ]]; then
 fi
 HOOKSMITH_BENCH_NO_PING=${NO_PING:-} HOOKSMITH_BENCH_BOOT=${ROUNDS:-3} HOOKSMITH_BOOT=amd64 HOOKSMITH_BOOT_DIR=$(realpath "$dir") \
 	go test -count=1 -timeout 60m -v -run '^TestBenchBoot$' ./cmd/hooksmith/internal/servetest |
-	grep -E 'bench-boot|Linux version|^(---|FAIL|ok)|not '
+	grep --line-buffered -E 'bench-boot|Linux version|^(---|FAIL|ok)|not '

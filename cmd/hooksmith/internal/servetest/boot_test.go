@@ -175,10 +175,12 @@ func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
 	if found := l.process.Find(`download aborted|tftp-abort`); found != "" {
 		l.t.Errorf("the log has %q", found)
 	}
+	l.t.Logf("%6.1f s  the server has seen the end of the download", time.Since(m.begin).Seconds())
 	out, err := l.admin("status", bootMAC)
 	if err != nil {
 		l.t.Fatalf("status: %v: %s", err, out)
 	}
+	l.t.Logf("%6.1f s  status", time.Since(m.begin).Seconds())
 	for _, want := range []string{"node1  10.78.0.10", "script", "/hook/vmlinuz-", "/hook/initramfs-", "ack"} {
 		if !strings.Contains(out, want) {
 			l.t.Errorf("status: no %q", want)

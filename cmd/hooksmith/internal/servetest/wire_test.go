@@ -86,7 +86,8 @@ func (l *lab) udp(port int) *net.UDPConn {
 }
 
 // ask sends a message and returns the answer to it, nil if none comes in time.
-func (c *client) ask(m *dhcpv4.DHCPv4, within time.Duration) *dhcpv4.DHCPv4 {
+// Fit says which of several servers' answers is meant; none: the first.
+func (c *client) ask(m *dhcpv4.DHCPv4, within time.Duration, fit ...func(*dhcpv4.DHCPv4) bool) *dhcpv4.DHCPv4 {
 	c.t.Helper()
 	if _, err := c.conn.WriteToUDP(m.ToBytes(), &net.UDPAddr{IP: net.IPv4bcast, Port: 67}); err != nil && !errors.Is(err, syscall.ENETDOWN) && !errors.Is(err, syscall.ENETUNREACH) {
 		c.t.Fatal(err)
@@ -105,7 +106,10 @@ func (c *client) ask(m *dhcpv4.DHCPv4, within time.Duration) *dhcpv4.DHCPv4 {
 			c.t.Fatal(err)
 		}
 		got, err := dhcpv4.FromBytes(buf[:n])
-		if err == nil && got.TransactionID == m.TransactionID && got.OpCode == dhcpv4.OpcodeBootReply {
+		if err != nil || got.TransactionID != m.TransactionID || got.OpCode != dhcpv4.OpcodeBootReply {
+			continue
+		}
+		if len(fit) == 0 || fit[0](got) {
 			return got
 		}
 	}
