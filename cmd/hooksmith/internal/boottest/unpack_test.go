@@ -1,9 +1,11 @@
 package boottest
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,6 +43,7 @@ func TestKernelUnpacks(t *testing.T) {
 		{Name: "gzip", Tree: part("ef"), Compression: initramfs.Gzip},
 		{Name: "plain again", Tree: part("gh"), Compression: initramfs.None},
 		{Name: "zstd again", Tree: part("ln"), Compression: initramfs.Zstd, Level: 19},
+		{Name: "far back", Tree: part("r"), Compression: initramfs.Zstd},
 	}
 	m.Initrd = filepath.Join(t.TempDir(), "initrd")
 	f, err := os.Create(m.Initrd)
@@ -48,8 +51,12 @@ func TestKernelUnpacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := initramfs.Write(t.Context(), f, segments, initramfs.Options{TempDir: t.TempDir()}); err != nil {
+	infos, err := initramfs.Write(t.Context(), f, segments, initramfs.Options{TempDir: t.TempDir()})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if last := infos[len(infos)-1]; last.Size > last.Unpacked-24<<20 {
+		t.Errorf("%d bytes became %d: little of what is far back was found", last.Unpacked, last.Size)
 	}
 	want := describeTree(t, tree)
 	v := boot(t, m)
@@ -90,11 +97,31 @@ func unpackTree(t *testing.T) *rootfs.Tree {
 	for i := range 100 {
 		inodes[fmt.Sprintf("%c/many/%03d", "abcdefgh"[i%8], i)] = rootfs.NewFile(0o644, []byte(strings.Repeat("x", i)))
 	}
+	for name, content := range farBack() {
+		inodes["r/"+name] = rootfs.NewFile(0o644, content)
+	}
 	tree, err := rootfs.New(inodes)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tree
+}
+
+// farBack are files of which one repeats the other, 32 to 62 MiB back, farther
+// than other encoders look: in pieces of all sizes, with changes, runs and short
+// repetitions between, after blocks that do not compress.
+func farBack() map[string][]byte {
+	const mib = 1 << 20
+	random := rand.NewChaCha8([32]byte{1})
+	first := make([]byte, 36*mib)
+	_, _ = random.Read(first)
+	var second []byte
+	for n := 64; len(second) < 26*mib; n = n%300_000 + n/3 + 1 {
+		from := int(random.Uint64() % uint64(len(second)+4*mib))
+		second = append(second, first[from:min(from+n, len(first))]...)
+		second = append(append(second, bytes.Repeat(first[:n%5+1], n%400)...), byte(n))
+	}
+	return map[string][]byte{"1": first, "2": second}
 }
 
 // describeTree is what testdata/unpack prints of a tree.
