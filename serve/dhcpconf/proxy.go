@@ -30,32 +30,36 @@ func writeProxy(j *job) (string, error) {
 	for _, oui := range ipxe.RaspberryPis() {
 		t.line("dhcp-mac=set:hook-pi,%s:*:*:*", oui)
 	}
-	j.proxyServices(t)
-	var off []hardware.Machine
-	for _, m := range j.Machines {
-		if m.DHCP == hardware.Off || m.Netboot.Allow == hardware.Off {
-			off = append(off, m)
-		}
-	}
-	if len(off) > 0 {
-		t.gap()
-		t.say("The hardware data say that these do not boot.")
-	}
-	for _, m := range off {
-		t.line("dhcp-host=%s,ignore", m.MAC)
-	}
+	j.proxyServices(t, t.proxyOff(j.Machines))
 	return t.String(), nil
+}
+
+// proxyOff marks the machines that get nothing, and returns the tag that the
+// others must not have. As a proxy, dnsmasq does not heed dhcp-host=...,ignore.
+func (t *text) proxyOff(all []hardware.Machine) (unless string) {
+	for _, m := range all {
+		if m.DHCP != hardware.Off && m.Netboot.Allow != hardware.Off {
+			continue
+		}
+		if unless == "" {
+			t.gap()
+			t.say("The hardware data say that these do not boot.")
+		}
+		unless = "tag:!hook-off,"
+		t.line("dhcp-mac=set:hook-off,%s", m.MAC)
+	}
+	return unless
 }
 
 // proxyServices is a menu of one entry for each architecture; a firmware takes
 // it without asking.
-func (j *job) proxyServices(t *text) {
+func (j *job) proxyServices(t *text, unless string) {
 	t.gap()
 	t.say("Firmware loads a binary of the boot server: pxe-service=tags,option 93,text,file,address.")
 	for _, c := range j.table.choices {
 		t.say("%s", c.byArch())
 		for _, a := range without(c.archs, c.http) {
-			tag := "tag:!hook-ipxe"
+			tag := unless + "tag:!hook-ipxe"
 			if a == bios {
 				tag += ",tag:!hook-pi"
 			}
@@ -63,13 +67,13 @@ func (j *job) proxyServices(t *text) {
 		}
 	}
 	if pi := j.table.pi; pi != nil {
-		t.line("pxe-service=tag:!hook-ipxe,tag:hook-pi,%d,%s,%s,%v", bios, dnsmasqQuote("Raspberry Pi Boot"), dnsmasqQuote(pi.binary), j.Server)
+		t.line("pxe-service=%stag:!hook-ipxe,tag:hook-pi,%d,%s,%s,%v", unless, bios, dnsmasqQuote("Raspberry Pi Boot"), dnsmasqQuote(pi.binary), j.Server)
 	}
 	t.gap()
 	t.say("iPXE runs the script, whatever it was built for.")
 	for _, a := range j.Rule.Architectures() {
 		if a.Platform() != ipxe.None && !a.HTTP() && a != ipxe.Rpiboot {
-			t.line("pxe-service=tag:hook-ipxe,%d,%s,%s", uint16(a), dnsmasqQuote("HookOS"), dnsmasqQuote(j.script()))
+			t.line("pxe-service=%stag:hook-ipxe,%d,%s,%s", unless, uint16(a), dnsmasqQuote("HookOS"), dnsmasqQuote(j.script()))
 		}
 	}
 }
