@@ -109,8 +109,8 @@ var probes = []probe{
 	{name: "not to be booted, Tinkerbell", vendor: pxeX64, archs: []uint16{7}, class: raw, mac: offMAC},
 }
 
-// bootRule is the rule over Debian's binaries, as the program has it.
-func bootRule(t *testing.T) *ipxe.Rule {
+// ipxeFiles are the binaries of Debian's package ipxe, as the program has them.
+func ipxeFiles(t *testing.T) *bootfiles.Files {
 	t.Helper()
 	hooksmith(t)
 	files, err := bootfiles.Open(t.Context(), bootfiles.Options{Configs: configs.FS, Mirrors: debian.HostMirrors(os.DirFS("/")),
@@ -119,11 +119,17 @@ func bootRule(t *testing.T) *ipxe.Rule {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { files.Close() })
-	binaries, err := ipxe.OpenBinaries(files)
+	return files
+}
+
+// bootRule is the rule over them.
+func bootRule(t *testing.T) *ipxe.Rule {
+	t.Helper()
+	set, err := ipxe.OpenBinaries(ipxeFiles(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rule, err := ipxe.NewRule(binaries, ipxe.RuleOptions{})
+	rule, err := ipxe.NewRule(set, ipxe.RuleOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
