@@ -45,13 +45,14 @@ func (f *file) doubt(code Code, do, format string, args ...any) {
 
 // fetcher fetches each file once.
 type fetcher struct {
-	wire  *wire // for what it sees of fragments; may be nil
-	mtu   int   // of the interface
-	whole bool  // kernel and initramfs are read to the end
-	now   func() time.Time
-	files map[string]*file
-	port  uint16 // of TFTP, for tests; 0: 69
-	trust trust
+	wire     *wire // for what it sees of fragments; may be nil
+	mtu      int   // of the interface
+	whole    bool  // kernel and initramfs are read to the end
+	now      func() time.Time
+	files    map[string]*file
+	port     uint16        // of TFTP, for tests; 0: 69
+	patience time.Duration // with TFTP servers, for tests; 0: tftpPatience
+	trust    trust
 
 	silent map[string]bool // hosts and ports that do not answer: they are not waited for again
 }
@@ -136,7 +137,8 @@ func (f *fetcher) tftp(ctx context.Context, u *url.URL, what use, got *file) {
 		f.judgeTFTP(host, name, tftpGot{}, errSilent, got)
 		return
 	}
-	ask := edk2Ask
+	ask, second := edk2Ask, ipxeAsk
+	ask.patience, second.patience = f.patience, f.patience
 	ask.peek = what == asHook
 	before := f.wire.fragments(host)
 	g, err := tftpGet(ctx, f.tftpAt(host), name, ask)
@@ -151,7 +153,7 @@ func (f *fetcher) tftp(ctx context.Context, u *url.URL, what use, got *file) {
 	if n := f.wire.fragments(host) - before; n > 0 || g.blksize+tftpHeaders > f.mtu {
 		got.doubt(TFTPFragments, "have the TFTP server grant no more than the MTU less 32", "TFTP from %s: blocks of %d octets do not fit the path's MTU and come in fragments, which most boot ROMs do not put together", host, g.blksize)
 	}
-	if _, err := tftpGet(ctx, f.tftpAt(host), name, ipxeAsk); err != nil {
+	if _, err := tftpGet(ctx, f.tftpAt(host), name, second); err != nil {
 		got.doubt(TFTPBroken, "another TFTP server, or its newer version, may help", "TFTP from %s: %s comes with EDK2's options and not with iPXE's (blksize 1432): %v", host, clean(name, 100), err)
 	}
 }
@@ -186,8 +188,8 @@ func (f *fetcher) judgeTFTP(host netip.Addr, name string, g tftpGot, err error, 
 
 // smaller finds the largest blocks that arrive where those of 1468 do not.
 func (f *fetcher) smaller(ctx context.Context, host netip.Addr, name string, first tftpGot, got *file) {
-	for _, size := range []int{1432, 1024, 512} {
-		g, err := tftpGet(ctx, f.tftpAt(host), name, tftpAsk{blksize: size, limit: maxProgram})
+	for _, size := range []int{1024, 512} {
+		g, err := tftpGet(ctx, f.tftpAt(host), name, tftpAsk{blksize: size, limit: maxProgram, patience: f.patience})
 		if err != nil {
 			continue
 		}

@@ -20,12 +20,12 @@ import (
 // Limits of HTTP.
 const (
 	httpConnect  = 8 * time.Second
-	httpHeaders  = 15 * time.Second
+	httpHeaders  = 12 * time.Second
 	httpWhole    = 30 * time.Minute // for a large file
 	maxRedirects = 5
 	maxHeader    = 64 << 10
 	rangeOctets  = 4096
-	slowAfter    = 15 * time.Second // from then on
+	slowAfter    = 10 * time.Second // from then on
 	slowBelow    = 16 << 10         // octets per second are too few
 	mostSkew     = 2 * time.Minute
 )

@@ -57,7 +57,20 @@ func (r *Report) verdict() string {
 	if problems+warnings == 0 {
 		return "healthy: every machine that gets an answer can boot"
 	}
-	return fmt.Sprintf("%d problems, %d warnings", problems, warnings)
+	var parts []string
+	for _, each := range []struct {
+		count int
+		what  string
+	}{{problems, "problem"}, {warnings, "warning"}} {
+		switch each.count {
+		case 0:
+		case 1:
+			parts = append(parts, "1 "+each.what)
+		default:
+			parts = append(parts, fmt.Sprintf("%d %ss", each.count, each.what))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (r *Report) heading(b *strings.Builder) {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,9 +16,10 @@ import (
 
 // tftpAsk is what a client says in its request.
 type tftpAsk struct {
-	blksize, window int   // 0: not said
-	limit           int64 // octets that are taken
-	peek            bool  // stop politely after the first octets
+	blksize, window int           // 0: not said
+	limit           int64         // octets that are taken
+	peek            bool          // stop politely after the first octets
+	patience        time.Duration // with a server that is silent; 0: tftpPatience
 }
 
 // tftpGot is what came.
@@ -36,10 +38,10 @@ const (
 	tftpPort       = 69
 	plainBlock     = 512
 	largestBlock   = 65464
-	tftpTries      = 5
-	tftpTimeout    = 1200 * time.Millisecond
-	tftpWhole      = 2 * time.Minute // for a transfer, whatever its pace
-	tftpHeaders    = 32              // IP, UDP and TFTP before a block
+	tftpPatience   = 6 * time.Second
+	tftpTimeout    = 1200 * time.Millisecond // then the last packet is sent again
+	tftpWhole      = 2 * time.Minute         // for a transfer, whatever its pace
+	tftpHeaders    = 32                      // IP, UDP and TFTP before a block
 	maxTFTPOptions = 16
 )
 
@@ -135,7 +137,7 @@ func (t *transfer) repeat() error {
 func (t *transfer) receive() error {
 	buf := make([]byte, 65536)
 	for heard := time.Now(); ; {
-		if time.Since(heard) > tftpTries*tftpTimeout { // nothing new, whatever comes
+		if time.Since(heard) > cmp.Or(t.ask.patience, tftpPatience) { // nothing new, whatever comes
 			return t.silence()
 		}
 		if err := t.conn.SetReadDeadline(time.Now().Add(tftpTimeout)); err != nil {

@@ -228,7 +228,7 @@ func TestDoctorNextServer(t *testing.T) {
 		"dhcp-match=set:bios,option:client-arch,0\ndhcp-boot=tag:bios," + strings.Repeat("long/", 30) + "undionly.kpxe,," + serverIP + "\n"
 	l.serveDnsmasq(l.server, "br0", conf)
 	r := l.examine("--arch", "x86_64", "--quick")
-	wants(t, r, doctor.NextServerWrong, doctor.TFTPUnreachable, doctor.FileNameTooLong)
+	wants(t, r, doctor.NextServerWrong, doctor.TFTPUnreachable, doctor.FileNameTooLong, doctor.NoBootFile)
 	for _, f := range r.Findings {
 		if f.Code == doctor.NextServerWrong && !strings.Contains(f.Do+f.Text, serverIP) {
 			t.Errorf("%+v", f)
@@ -260,10 +260,11 @@ func TestDoctorKea(t *testing.T) {
 // Nobody answers; or only for others.
 func TestDoctorNoAnswer(t *testing.T) {
 	t.Parallel()
-	l := newLab(t).station()
+	l := newLab(t)
 	wants(t, l.examine("--wait", "2s"), doctor.NoAnswer)
 	l.serve("--hardware", l.hardware(theClient), "--artifacts", l.artifacts())
-	wants(t, l.examine("--wait", "2s"), doctor.NoAnswer)
+	wants(t, l.examine("--arch", "x86_64", "--mac", "52:54:00:78:00:0c"), doctor.NoAddressHere)
+	l.station()
 	without(t, l.examine("--arch", "x86_64", "--mac", "52:54:00:78:00:0c"))
 	wants(t, l.examine("--arch", "x86_64", "--mac", "52:54:00:78:00:0c", "--quick", "--expect", l.write("serve.yaml", "dhcp-mode: off\nunknown: auto\naddress: "+serverIP+"\nipxe-binary: [7=snponly.efi]\n")), doctor.ExpectedFile)
 }
