@@ -33,12 +33,11 @@ const (
 )
 
 const (
-	prime8  = 0xcf1bbcdcb7a56463
-	prime5  = 889523592379 << 24
-	primeA  = 0x9e3779b185ebca87
-	primeB  = 0xc2b2ae3d27d4eb4f
-	primeC  = 0x165667b19e3779f9
-	noMatch = 0
+	prime5 = 889523592379 << 24    // of the lowest five bytes
+	prime6 = 227718039650203 << 16 // of the lowest six
+	primeA = 0x9e3779b185ebca87
+	primeB = 0xc2b2ae3d27d4eb4f
+	primeC = 0x165667b19e3779f9
 )
 
 func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }

@@ -60,7 +60,7 @@ func Memory(opt Options) int64 {
 	return int64(capacity(opt)) + tablesMemory
 }
 
-const tablesMemory = 8<<sparseLog + 8<<longLog + 8<<shortLog + 4*maxBlock + 12*maxBlock/4
+const tablesMemory = 8<<sparseLog + 8<<nearLog + 4*maxBlock + 12*maxBlock/4
 
 // capacity is how many bytes the Writer holds: the window, and up to 16 MiB
 // more, so that the window is not moved for every step.
@@ -131,7 +131,7 @@ func (z *Writer) slide() {
 	z.buf = z.buf[:len(z.buf)-shift]
 	z.done -= shift
 	slide(z.long.table, shift)
-	z.match.slide(shift)
+	slide(z.match.near, shift)
 }
 
 // Close ends the frame. The underlying writer stays open.
@@ -146,7 +146,7 @@ func (z *Writer) Close() error {
 		z.compress(true)
 	}
 	z.closed, z.buf, z.long.table = true, nil, nil
-	z.match.long, z.match.short = nil, nil
+	z.match.near = nil
 	return z.err
 }
 
