@@ -3,6 +3,7 @@ package dhcpconf
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"hooksmith/serve/hardware"
 	"hooksmith/serve/ipxe"
@@ -36,13 +37,19 @@ func (j *job) psNetwork(t *text) {
 	t.line("Install-WindowsFeature -Name DHCP -IncludeManagementTools")
 	for i, r := range j.pools() {
 		if i == 0 {
-			t.line("Add-DhcpServerv4Scope -Name 'HookOS' -StartRange %v -EndRange %v -SubnetMask %s -LeaseDuration ([TimeSpan]::FromSeconds(%d))",
-				r[0], r[1], netmask(j.Subnet), int(n.Lease.Seconds()))
+			t.line("Add-DhcpServerv4Scope -Name 'HookOS' -StartRange %v -EndRange %v -SubnetMask %s -LeaseDuration %s",
+				r[0], r[1], netmask(j.Subnet), psTime(n.Lease))
 			continue
 		}
 		t.say("A scope has one range: %v-%v is not given out.", r[0], r[1])
 	}
 	t.psOptions("-ScopeId $scope", networkOptions(n))
+}
+
+// psTime is a TimeSpan: days, hours, minutes, seconds.
+func psTime(d time.Duration) string {
+	sec := int(d.Seconds())
+	return fmt.Sprintf("%d.%02d:%02d:%02d", sec/86400, sec/3600%24, sec/60%60, sec%60)
 }
 
 func (t *text) psOptions(where string, all []option) {
