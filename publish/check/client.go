@@ -41,6 +41,13 @@ func newClient(stall time.Duration) *client {
 	}}
 }
 
+// following is the same client, for files that only people and tools ask for.
+func (c *client) following() *client {
+	follow := *c.http
+	follow.CheckRedirect = nil
+	return &client{&follow, c.stall}
+}
+
 func (c *client) close() { c.http.CloseIdleConnections() }
 
 // answer is a response whose body was read.

@@ -207,8 +207,8 @@ func (c *checker) hashes(ctx context.Context, files *local) error {
 	const id, title = "hashes", "hashes of " + build.ManifestName
 	kernelName, initramfsName := c.names()
 	opt := verify.Options{Key: c.opt.Key}
-	if files.rest != nil {
-		opt.Skip = func(name string) bool { return name != kernelName && name != initramfsName }
+	if files.web != nil {
+		opt.Skip = func(name string) bool { return files.names[name] == "" }
 	}
 	r, err := verify.Set(ctx, files, opt)
 	switch {
@@ -231,6 +231,8 @@ func (c *checker) hashes(ctx context.Context, files *local) error {
 	switch {
 	case len(wrong) > 0:
 		c.add(id, title, Fail, "publish the set again: the files are not the ones that were built", "%s", strings.Join(wrong, "; "))
+	case files.names[kernelName] == "" || files.names[initramfsName] == "":
+		c.add(id, title, Skip, "", "not both files could be had")
 	case !known[kernelName] || !known[initramfsName]:
 		c.add(id, title, Warn, "publish with hooksmith, which keeps them together", "%s does not know %s and %s: they may be of another build", build.ManifestName, kernelName, initramfsName)
 	default:

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,8 @@ import (
 type local struct {
 	dir   string
 	names map[string]string // to paths
-	rest  verify.Source     // for what was not downloaded; nil: the folder
+	web   *client           // for what describes the set; nil: it is in the folder
+	url   *url.URL
 }
 
 func (l *local) path(name string) string { return filepath.Join(l.dir, name) }
@@ -31,13 +33,30 @@ func (l *local) Open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if p, ok := l.names[name]; ok {
 		return os.Open(p)
 	}
-	if l.rest != nil {
-		return l.rest.Open(ctx, name)
+	if l.web != nil {
+		return l.document(ctx, name)
 	}
 	if !verify.PlainName(name) {
 		return nil, fmt.Errorf("%q: %w", name, fs.ErrNotExist)
 	}
 	return os.Open(l.path(name))
+}
+
+// document gets one of the small files that describe the set.
+func (l *local) document(ctx context.Context, name string) (io.ReadCloser, error) {
+	a, err := l.web.do(ctx, http.MethodGet, l.url.JoinPath(name), nil, verify.MaxManifest+1, nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.err != nil:
+		return nil, a.err
+	case a.StatusCode == http.StatusOK:
+		return io.NopCloser(bytes.NewReader(a.body)), nil
+	case a.StatusCode == http.StatusNotFound, a.StatusCode == http.StatusGone, a.StatusCode == http.StatusForbidden:
+		// S3 answers 403 for what is not there to those who may not list.
+		return nil, fmt.Errorf("GET %s: %s: %w", l.url.JoinPath(name).Redacted(), a.Status, fs.ErrNotExist)
+	}
+	return nil, fmt.Errorf("GET %s: %s", l.url.JoinPath(name).Redacted(), a.Status)
 }
 
 // site checks a folder behind a URL.
@@ -53,9 +72,7 @@ func (c *checker) site(ctx context.Context, u *url.URL, files *local) error {
 	if reached, err := c.getFolder(ctx, web, u); err != nil || !reached {
 		return err
 	}
-	follow := *web.http
-	follow.CheckRedirect = nil
-	files.rest = verify.URL(&follow, u.String())
+	files.web, files.url = web.following(), u
 	kernelName, initramfsName := c.names()
 	for _, name := range []string{kernelName, initramfsName} {
 		p := &probe{checker: c, web: web, id: short(name), name: name, url: u.JoinPath(name), files: files}
@@ -151,7 +168,7 @@ func (p *probe) tryHead(ctx context.Context) (ok bool, err error) {
 	}
 	switch code := p.head.StatusCode; {
 	case code == http.StatusOK:
-		p.say("head", "HEAD", Pass, "", "%s, %d bytes", p.head.Status, p.head.ContentLength)
+		p.say("head", "HEAD", Pass, "", "%s", p.head.Status)
 	case code/100 == 3:
 		p.say("head", "HEAD", Fail, "publish under a name that answers itself", "redirected more than %d times", hops)
 		return false, nil
