@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math/bits"
 	"runtime"
 
 	"github.com/klauspost/compress/zstd"
@@ -98,11 +99,13 @@ type zstdLevel struct {
 const firstLong, lastLong = 3, 9
 
 // zstdLevels is chosen by measurement (BenchmarkZstdLevels). The kernel takes
-// windows up to 128 MiB, which it allocates while it unpacks. The fastest
-// speed of the encoder gains little beyond 8 MiB, but the best one finds what
-// Docker's programs have in common only if it sees more than one of them:
-// 64 MiB make the result a fifth smaller. There the jobs, of four windows
-// each, would take gigabytes, so these levels run on one processor.
+// windows up to 128 MiB, which it allocates while it unpacks, so they are not
+// larger than the content calls for: a small tree at level 22 had no room for
+// one in the memory that build says is enough. The fastest speed of the
+// encoder gains little beyond 8 MiB, but the best one finds what Docker's
+// programs have in common only if it sees more than one of them: 64 MiB make
+// the result a fifth smaller. There the jobs, of four windows each, would take
+// gigabytes, so these levels run on one processor.
 var zstdLevels = []zstdLevel{
 	{2, zstd.SpeedFastest, 4 << 20, true},
 	{19, zstd.SpeedBestCompression, 8 << 20, true},
@@ -127,6 +130,7 @@ func zstdEncoder(level int, size int64, procs int) encoder {
 		i++
 	}
 	l := zstdLevels[i]
+	l.window = min(l.window, max(zstd.MinWindowSize, 1<<bits.Len64(uint64(max(size, 1)-1))))
 	job := 4 * l.window // as the encoder cuts them
 	workers, memory := 2, int64(4*l.window)
 	if l.jobs {

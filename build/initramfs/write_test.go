@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"hooksmith/build/rootfs"
 )
 
@@ -403,5 +405,21 @@ func TestLast(t *testing.T) {
 	}
 	if got, want := strings.Join(names, " "), ". init usr usr/bin usr/bin/sh containers containers/a containers/a/big"; got != want {
 		t.Errorf("order %s, want %s", got, want)
+	}
+}
+
+// TestWindow: the kernel allocates a frame's window while it unpacks, however
+// short the content is, so it is hardly longer than that.
+func TestWindow(t *testing.T) {
+	tree := treeOf(t, files{"f": file(0o644, strings.Repeat("content of five MiB\n", 5<<20/20))})
+	for level := 1; level <= maxLevel[Zstd]; level++ {
+		data, infos := write(t, Segment{Name: "s", Tree: tree, Level: level})
+		var h zstd.Header
+		if err := h.Decode(data); err != nil {
+			t.Fatal(err)
+		}
+		if got, most := h.WindowSize, uint64(2*infos[0].Unpacked); got > most {
+			t.Errorf("level %d: a window of %d bytes for %d", level, got, infos[0].Unpacked)
+		}
 	}
 }
