@@ -212,11 +212,11 @@ func TestServers(t *testing.T) {
 		{name: "no length", serve: func(good http.HandlerFunc) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
-					w = &changed{w, func(h http.Header) { h.Del("Content-Length") }} // so it is chunked
+					w = &changed{w, func(h http.Header) { h.Del("Content-Length") }} // so it is chunked; Go measures what is as small as the initramfs here by itself
 				}
 				good(w, r)
 			}
-		}, fail: both("length"), says: "Content-Length"},
+		}, fail: []string{"vmlinuz.length"}, says: "Content-Length"},
 		{name: "content encoding", serve: func(good http.HandlerFunc) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Encoding", "gzip")

@@ -1,0 +1,149 @@
+package inspect_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"hooksmith/publish/inspect"
+	"hooksmith/publish/internal/hooktest"
+)
+
+// patience bounds a step, on a machine that has much else to do.
+const patience = 2 * time.Minute
+
+// browser opens a page in a real Chromium and fails the test if the content
+// policy blocks something or the script breaks.
+func browser(t *testing.T, page string) context.Context {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("there is no chromium: install Debian's package chromium for the tests of the page")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.WSURLReadTimeout(patience), chromedp.UserDataDir(t.TempDir()))
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancel() })
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("starting %s: %v", path, err)
+	}
+	err = chromedp.Listen(ctx, func(e any) {
+		switch e := e.(type) {
+		case *runtime.EventExceptionThrown:
+			t.Errorf("the page's script fails: %+v", e.ExceptionDetails)
+		case *runtime.EventConsoleAPICalled:
+			if e.Type == runtime.ConsoleAPICalledTypeError {
+				t.Errorf("the browser complains: %+v", e.Args)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	see(t, ctx, "opening the page", chromedp.Navigate("file://"+page), until(`document.querySelector(".tile")`))
+	return ctx
+}
+
+func see(t *testing.T, ctx context.Context, what string, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(limited, steps...); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+func until(js string) chromedp.Action[chromedp.Void] {
+	return chromedp.Poll[chromedp.Void](js, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience))
+}
+
+func do(js string) chromedp.Action[chromedp.Void] { return chromedp.Evaluate[chromedp.Void](js) }
+
+// press sends a key to what has the focus.
+func press(key string) chromedp.Action[chromedp.Void] {
+	return do(`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "` + key + `", bubbles: true, cancelable: true})), undefined`)
+}
+
+// screen sets the window and the colour scheme.
+func screen(width, height int64, scheme string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetDeviceMetricsOverride,
+			emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600})
+		if err != nil {
+			return err
+		}
+		_, err = cdp.Call(ctx, target, emulation.SetEmulatedMedia,
+			emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
+		return err
+	})
+}
+
+// writePage writes the report of a set with hostile names.
+func writePage(t *testing.T) string {
+	t.Helper()
+	entries := append(hooktest.Default(),
+		hooktest.Entry{Name: "usr/share/</script><script>throw 1</script>", Data: strings.Repeat("x", 300000)},
+		hooktest.Entry{Name: "usr/share/<img src=x onerror=throw 1>", Data: strings.Repeat("x", 200000)})
+	set := &inspect.Set{Source: "out/hook", Kernel: artifact("k", hooktest.Kernel(hooktest.Release, "")), Initramfs: artifact("i", hooktest.Zstd(hooktest.Archive(entries...)))}
+	r, err := inspect.Inspect(t.Context(), set, inspect.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page bytes.Buffer
+	if err := r.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, outside := range []string{"http://", "https://", "<script>throw", "url(", "@import"} {
+		if strings.Contains(page.String(), outside) {
+			t.Errorf("the page holds %q", outside)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "report.html")
+	if err := os.WriteFile(path, page.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestPage uses the page as people do: mouse, keyboard, search, phone.
+func TestPage(t *testing.T) {
+	ctx := browser(t, writePage(t))
+	const tiles = `[...document.querySelectorAll(".tile")]`
+	see(t, ctx, "reading", screen(1280, 900, "light"),
+		until(`document.title.includes("out/hook")`),
+		until(tiles+`.some(t => t.title.startsWith("usr/share/</script>"))`),
+		until(`document.querySelector("#sections").innerText.includes("127.0.0.1/embedded/tink-worker")`),
+		until(`getComputedStyle(document.body).backgroundColor === "rgb(247, 247, 245)"`))
+	see(t, ctx, "no tile leaves the map", until(tiles+`.every(t => {
+		const m = document.querySelector("#map").getBoundingClientRect(), r = t.getBoundingClientRect();
+		return r.left >= m.left && r.right <= m.right && r.top >= m.top && r.bottom <= m.bottom })`))
+	see(t, ctx, "zoom by the mouse", do(tiles+`.find(t => t.title.startsWith("containers/services")).click()`),
+		until(`location.hash === "#/containers/services/hook-docker/lower" || location.hash.startsWith("#/containers/services")`),
+		until(`document.querySelector("#path").innerText.includes("containers")`))
+	see(t, ctx, "back", do(`history.back()`), until(`location.hash.length < 3`), until(tiles+`.some(t => t.title.startsWith("usr"))`))
+	see(t, ctx, "zoom by keys", do(tiles+`.find(t => t.tabIndex === 0).focus()`), press("ArrowDown"),
+		until(`document.activeElement.classList.contains("tile")`),
+		do(`document.activeElement.closest("#map") && `+tiles+`.find(t => t.classList.contains("folder") && t.title.startsWith("usr")).focus()`),
+		do(`document.activeElement.click()`), until(`location.hash.startsWith("#/usr")`), press("Escape"), until(`!location.hash.startsWith("#/usr/")`))
+	see(t, ctx, "search", press("/"), until(`document.activeElement.id === "search"`),
+		do(`{ const s = document.querySelector("#search"); s.value = "dockerd"; s.dispatchEvent(new Event("input")) }`),
+		until(`document.querySelectorAll("#hits li").length === 1 && document.querySelectorAll(".tile.off").length > 0`),
+		until(`document.querySelector("#info").innerText.startsWith("1 files")`),
+		do(`document.querySelector("#hits button").click()`), until(`document.querySelector(".tile.chosen")`))
+	see(t, ctx, "dark", screen(1280, 900, "dark"), until(`getComputedStyle(document.body).backgroundColor === "rgb(20, 23, 27)"`),
+		do(`document.querySelector("#theme").click()`), until(`getComputedStyle(document.body).backgroundColor === "rgb(247, 247, 245)"`))
+	see(t, ctx, "phone", screen(390, 844, "light"),
+		until(`document.documentElement.scrollWidth <= 390 && document.querySelector("#map").clientWidth < 390 && document.querySelector(".tile")`))
+}
