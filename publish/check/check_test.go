@@ -19,8 +19,8 @@ import (
 
 	"hooksmith/build"
 	"hooksmith/publish/check"
+	"hooksmith/publish/hooktest"
 	"hooksmith/publish/inspect"
-	"hooksmith/publish/internal/hooktest"
 	"hooksmith/publish/sign"
 )
 

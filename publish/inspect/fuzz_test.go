@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"hooksmith/publish/internal/hooktest"
+	"hooksmith/publish/hooktest"
 )
 
 // FuzzInspect: no initramfs makes Inspect panic, and what it reports can be printed.

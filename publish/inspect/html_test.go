@@ -15,8 +15,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"hooksmith/publish/hooktest"
 	"hooksmith/publish/inspect"
-	"hooksmith/publish/internal/hooktest"
 )
 
 // patience bounds a step, on a machine that has much else to do.

@@ -14,8 +14,8 @@ import (
 	"testing"
 
 	"hooksmith/build"
+	"hooksmith/publish/hooktest"
 	"hooksmith/publish/inspect"
-	"hooksmith/publish/internal/hooktest"
 )
 
 // look inspects the bytes of an initramfs.
