@@ -59,7 +59,10 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 	}
 	pathStyle = pathStyle || cfg.BaseEndpoint != nil // AWS_ENDPOINT_URL
 	cfg.HTTPClient = &http.Client{Transport: &polite{newTransport()}}
-	client := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = pathStyle })
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.UsePathStyle = pathStyle
+		o.Retryer = aws.NopRetryer{} // Patience repeats, and takes up the parts that were sent
+	})
 	b, err := s3blob.OpenBucket(ctx, client, u.Host, &s3blob.Options{RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired})
 	if err != nil {
 		return nil, err
