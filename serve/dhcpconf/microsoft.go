@@ -106,18 +106,18 @@ func (j *job) psPolicies(t *text, noBoot []hardware.Machine) {
 	all := []policy{}
 	if len(noBoot) > 0 {
 		all = append(all, policy{name: "hook-off", why: "The hardware data say that these do not boot: the policy has no options, and the others leave them out."})
-		all[0].condition = "OR -MacAddress EQ," + psMACs(noBoot)
+		all[0].condition = "OR -MacAddress 'EQ'," + psMACs(noBoot)
 	}
 	users := each(j.psUserClasses(), func(c string) string { return psQuote("HookOS "+c) + "," + psQuote("HookOS counted "+c+"*") })
 	not := ""
 	if len(noBoot) > 0 {
-		not = " -MacAddress NE," + psMACs(noBoot)
+		not = " -MacAddress 'NE'," + psMACs(noBoot)
 	}
 	all = append(all, policy{name: "hook-script", why: "iPXE runs the script; " + noProxyWhy,
-		condition: "AND -UserClass EQ," + strings.Join(users, ",") + not, file: j.script(),
+		condition: "AND -UserClass 'EQ'," + strings.Join(users, ",") + not, file: j.script(),
 		options: []string{"-OptionId 175 -Value '0xB0','0x01','0x01'"}})
 	for _, c := range j.table.choices {
-		all = append(all, j.psChoice(c, " -UserClass NE,"+strings.Join(users, ","), noBoot)...)
+		all = append(all, j.psChoice(c, " -UserClass 'NE',"+strings.Join(users, ","), noBoot)...)
 	}
 	for i, p := range all {
 		t.say("%s", p.why)
@@ -137,14 +137,14 @@ func (j *job) psPolicies(t *text, noBoot []hardware.Machine) {
 func (j *job) psChoice(c choice, not string, noBoot []hardware.Machine) (all []policy) {
 	macs := ""
 	if len(noBoot) > 0 {
-		macs = " -MacAddress NE," + psMACs(noBoot)
+		macs = " -MacAddress 'NE'," + psMACs(noBoot)
 	}
 	if c.has(bios) {
 		pis := strings.Join(each(ipxe.RaspberryPis(), func(oui string) string {
 			return psQuote(strings.ToUpper(strings.ReplaceAll(oui, ":", "")) + "*")
 		}), ",")
 		if macs == "" {
-			macs = " -MacAddress NE," + pis
+			macs = " -MacAddress 'NE'," + pis
 		} else {
 			macs += "," + pis
 		}
@@ -154,14 +154,14 @@ func (j *job) psChoice(c choice, not string, noBoot []hardware.Machine) (all []p
 	}
 	if pxe := without(c.archs, c.http); len(pxe) > 0 {
 		all = append(all, policy{name: "hook-pxe-" + c.tag, why: c.what + " by PXE. The asterisk: option 60 goes on with :UNDI:...",
-			condition: "AND -VendorClass EQ," + vendor(pxeClient, pxe) + not + macs, file: c.binary})
+			condition: "AND -VendorClass 'EQ'," + vendor(pxeClient, pxe) + not + macs, file: c.binary})
 	}
 	http := vendor(httpClient, c.archs)
 	if len(c.http) > 0 {
 		http += "," + vendor(pxeClient, c.http)
 	}
 	return append(all, policy{name: "hook-http-" + c.tag, why: c.what + " by HTTP. An offer counts only with option 60.",
-		condition: "AND -VendorClass EQ," + http + not + macs, file: j.binaryURL(c.binary), options: []string{"-OptionId 60 -Value 'HTTPClient'"}})
+		condition: "AND -VendorClass 'EQ'," + http + not + macs, file: j.binaryURL(c.binary), options: []string{"-OptionId 60 -Value 'HTTPClient'"}})
 }
 
 func psMACs(all []hardware.Machine) string {

@@ -45,7 +45,17 @@ const (
 // That it is the same binary for both is what makes a table possible: it is
 // checked, as the rule may change.
 func readRule(rule *ipxe.Rule) (*table, error) {
-	t := &table{ours: rule.UserClasses(), stock: ipxe.StockClasses()}
+	t := &table{}
+	for _, class := range rule.UserClasses() {
+		if !slices.Contains(t.ours, class) {
+			t.ours = append(t.ours, class)
+		}
+	}
+	for _, class := range ipxe.StockClasses() {
+		if !slices.Contains(t.ours, class) {
+			t.stock = append(t.stock, class)
+		}
+	}
 	var errs []error
 	for _, arch := range rule.Architectures() {
 		pxe := decide(rule, pxeClient, arch)
