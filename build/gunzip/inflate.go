@@ -1,6 +1,9 @@
 package gunzip
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"io"
+)
 
 const (
 	window      = 32 << 10
@@ -61,6 +64,9 @@ func (z *inflater) inflate() (ended bool, err error) {
 		case inCompressed:
 			err = z.symbols()
 		}
+	}
+	if err != nil && z.overrun() {
+		err = io.ErrUnexpectedEOF // what seemed damaged is missing
 	}
 	return false, err
 }

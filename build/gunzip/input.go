@@ -56,11 +56,24 @@ func (r *input) need() error {
 			return err
 		}
 	}
-	if r.eof && r.at-int(r.n>>3) > r.end {
+	if r.overrun() {
 		return io.ErrUnexpectedEOF
 	}
 	r.refill()
 	return nil
+}
+
+// overrun reports whether bits were taken that are beyond the end.
+func (r *input) overrun() bool { return r.eof && r.at-int(r.n>>3) > r.end }
+
+// ended reports whether there are no more bytes.
+func (r *input) ended() (bool, error) {
+	for r.at == r.end && !r.eof {
+		if err := r.more(); err != nil {
+			return false, err
+		}
+	}
+	return r.at == r.end, nil
 }
 
 // refill fills bits from in, where eight bytes must be.
@@ -91,14 +104,11 @@ func (r *input) align() error {
 // bytes fills p from a byte boundary.
 func (r *input) bytes(p []byte) error {
 	for len(p) > 0 {
-		if r.at == r.end {
-			if r.eof {
-				return io.ErrUnexpectedEOF
-			}
-			if err := r.more(); err != nil {
-				return err
-			}
-			continue
+		switch ended, err := r.ended(); {
+		case err != nil:
+			return err
+		case ended:
+			return io.ErrUnexpectedEOF
 		}
 		n := copy(p, r.in[r.at:r.end])
 		r.at += n

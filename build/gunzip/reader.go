@@ -98,11 +98,14 @@ func (z *Reader) header() error {
 	const hasCRC, hasExtra, hasName, hasComment = 1 << 1, 1 << 2, 1 << 3, 1 << 4
 	z.begin()
 	z.crc, z.size = 0, 0
-	var h [10]byte
-	if err := z.bytes(h[:1]); err == io.ErrUnexpectedEOF {
+	switch ended, err := z.ended(); {
+	case err != nil:
+		return err
+	case ended:
 		return io.EOF
 	}
-	if err := z.bytes(h[1:]); err != nil {
+	var h [10]byte
+	if err := z.bytes(h[:]); err != nil {
 		return err
 	}
 	if !bytes.Equal(h[:3], []byte{0x1f, 0x8b, 8}) {

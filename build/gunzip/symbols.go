@@ -12,15 +12,17 @@ func (z *inflater) symbols() error {
 	literal, distance := &z.literal.entries, &z.distance.entries
 	in, out, pos := z.in, z.out[:outputSize+outputSlack], z.pos
 	at, bits, n := z.at, z.bits, z.n
+	sure := pos // after this, bits beyond the end may have been taken
 	var err error
 	for pos < outputSize {
 		if at+8 > z.end {
 			z.at, z.bits, z.n = at, bits, n
-			if err = z.need(); err != nil {
-				z.pos = pos
-				return err
-			}
+			err = z.need()
 			at, bits, n = z.at, z.bits, z.n
+			if err != nil {
+				break
+			}
+			sure = pos
 		} else {
 			bits |= binary.LittleEndian.Uint64(in[at:]) << (n & 63)
 			at += int(63-n) >> 3
@@ -76,8 +78,8 @@ func (z *inflater) symbols() error {
 		pos += length
 	}
 	z.pos, z.at, z.bits, z.n = pos, at, bits, n
-	if err == nil && z.eof && z.at-int(z.n>>3) > z.end {
-		err = io.ErrUnexpectedEOF
+	if z.overrun() {
+		z.pos, err = sure, io.ErrUnexpectedEOF
 	}
 	return err
 }
