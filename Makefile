@@ -64,9 +64,9 @@ bench-build: build
 	scripts/bench-build.sh
 	scripts/bench-layout.sh
 
-# The boot server's clients and the browser for its page. No servers: their packages start them.
+# The boot server's clients, the browser for its page, GRUB's parser. No servers: their packages start them; tests unpack them.
 serve-needs:
-	@scripts/install.sh chromium=chromium dhclient=isc-dhcp-client dhcpcd=dhcpcd-base
+	@scripts/install.sh chromium=chromium dhclient=isc-dhcp-client dhcpcd=dhcpcd-base grub-script-check=grub-common
 
 # Each beside what Debian has for it, alternating, in one run.
 bench-embed: guest

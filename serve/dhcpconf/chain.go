@@ -46,7 +46,7 @@ func writePXELinux(j *job) (string, error) {
 }
 
 // writeGRUB is a menu entry for a GRUB on disk. It has drivers for disks only,
-// so that the binaries are copied beside it.
+// so that the binaries are copied beside it; and no && between commands.
 func writeGRUB(j *job) (string, error) {
 	loader, hasBIOS := j.Rule.Loader()
 	x64 := j.grubBinary(ipxe.X64)
@@ -61,30 +61,25 @@ func writeGRUB(j *job) (string, error) {
 	t.line("menuentry %s {", shQuote("HookOS by network ("+j.Server.String()+")"))
 	t.in(func() {
 		open := "if"
-		for _, b := range []struct{ test, command string }{
-			{`[ "$grub_platform" = pc ]`, grubCommand("linux16", loader.Name, hasBIOS, words)},
-			{`[ "$grub_cpu" = x86_64 ]`, grubCommand("chainloader", x64, x64 != "", words)},
-			{`[ "$grub_cpu" = arm64 ]`, grubCommand("chainloader", arm64, arm64 != "", words)},
+		for _, b := range []struct{ test, command, file string }{
+			{`[ "$grub_platform" = pc ]`, "linux16", "/boot/" + loader.Name},
+			{`[ "$grub_cpu" = x86_64 ]`, "chainloader", "/boot/" + x64},
+			{`[ "$grub_cpu" = arm64 ]`, "chainloader", "/boot/" + arm64},
 		} {
-			if b.command == "" {
+			if b.file == "/boot/" {
 				continue
 			}
 			t.line("%s %s; then", open, b.test)
-			t.line("  %s", b.command)
+			t.in(func() {
+				t.line("search --no-floppy --set=root --file %s", shQuote(b.file))
+				t.line("%s %s %s", b.command, shQuote(b.file), words)
+			})
 			open = "elif"
 		}
 		t.line("fi")
 	})
 	t.line("}")
 	return t.String(), nil
-}
-
-func grubCommand(command, name string, ok bool, words string) string {
-	if !ok {
-		return ""
-	}
-	file := shQuote("/boot/" + name)
-	return fmt.Sprintf("search --no-floppy --set=root --file %s && %s %s %s", file, command, file, words)
 }
 
 func (j *job) grubBinary(p ipxe.Platform) string {
