@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func (l *lab) peer(artifacts, binaries string) {
 			l.t.Fatal(err)
 		}
 		l.t.Cleanup(func() {
-			_ = cmd.Process.Signal(os.Interrupt)
+			_ = cmd.Process.Signal(syscall.SIGTERM)
 			_ = cmd.Wait()
 		})
 	}

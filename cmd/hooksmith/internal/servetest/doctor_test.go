@@ -137,7 +137,7 @@ func (l *lab) daemon(ns string, port int, argv ...string) {
 // serveDnsmasq runs it with a configuration, behind what makes it one of the lab's.
 func (l *lab) serveDnsmasq(ns, device, conf string) {
 	l.t.Helper()
-	file := l.write("dnsmasq-"+ns+".conf", "port=0\nno-ping\nlog-dhcp\ndhcp-authoritative\nleasefile-ro\nuser=\ngroup=\nbind-interfaces\ninterface="+device+"\n"+conf)
+	file := l.write("dnsmasq-"+ns+".conf", "port=0\nlog-dhcp\ndhcp-authoritative\nleasefile-ro\nuser=\ngroup=\nbind-interfaces\ninterface="+device+"\n"+conf)
 	l.daemon(ns, 67, "dnsmasq", "-k", "--log-facility=-", "--conf-file="+file, "--pid-file=")
 }
 
@@ -175,7 +175,7 @@ func TestDoctorProxies(t *testing.T) {
 	s := l.serve("--dhcp-mode", "auto-proxy", "--artifacts", l.artifacts())
 	wants(t, l.examine("--arch", "x86_64", "--quick"), doctor.NoAddressServer)
 	rival := l.third()
-	l.serveDnsmasq(rival, "eth0", "dhcp-range=10.78.0.100,10.78.0.150\n")
+	l.serveDnsmasq(rival, "eth0", "no-ping\ndhcp-range=10.78.0.100,10.78.0.150\n")
 	expect := l.write("serve.yaml", "dhcp-mode: auto-proxy\naddress: "+serverIP+"\n")
 	r := l.examine("--arch", "x86_64", "--quick", "--expect", expect)
 	without(t, r)
@@ -201,7 +201,7 @@ func TestDoctorDnsmasq(t *testing.T) {
 	t.Parallel()
 	l := newLab(t).station()
 	copyBinary(t, l, "ipxe.efi")
-	base := "dhcp-range=10.78.0.100,10.78.0.150\nenable-tftp\ntftp-root=" + filepath.Join(l.dir, "tftp") + "\n"
+	base := "no-ping\ndhcp-range=10.78.0.100,10.78.0.150\nenable-tftp\ntftp-root=" + filepath.Join(l.dir, "tftp") + "\n"
 	l.serveDnsmasq(l.server, "br0", base+"dhcp-boot=ipxe.efi,none,"+serverIP+"\n")
 	r := l.examine()
 	wants(t, r, doctor.Option66None, doctor.WrongArchitecture, doctor.BootForEveryone, doctor.Option60Missing, doctor.NotAURL, doctor.Loop)
@@ -215,7 +215,7 @@ func TestDoctorDnsmasq(t *testing.T) {
 	}
 	// Two of them: both give addresses, and different files.
 	rival := l.third()
-	l.serveDnsmasq(rival, "eth0", "dhcp-range=10.78.0.160,10.78.0.190\ndhcp-boot=pxelinux.0,,10.78.0.2\n")
+	l.serveDnsmasq(rival, "eth0", "no-ping\ndhcp-range=10.78.0.160,10.78.0.190\ndhcp-boot=pxelinux.0,,10.78.0.2\n")
 	wants(t, l.examine("--quick"), doctor.RivalDHCP, doctor.RivalBoot)
 }
 
@@ -228,7 +228,7 @@ func TestDoctorNextServer(t *testing.T) {
 		"dhcp-match=set:bios,option:client-arch,0\ndhcp-boot=tag:bios," + strings.Repeat("long/", 30) + "undionly.kpxe,," + serverIP + "\n"
 	l.serveDnsmasq(l.server, "br0", conf)
 	r := l.examine("--arch", "x86_64", "--quick")
-	wants(t, r, doctor.NextServerWrong, doctor.TFTPUnreachable, doctor.FileNameTooLong, doctor.NoBootFile)
+	wants(t, r, doctor.NextServerWrong, doctor.TFTPUnreachable, doctor.FileNameTooLong, doctor.NoBootFile, doctor.SlowAnswer)
 	for _, f := range r.Findings {
 		if f.Code == doctor.NextServerWrong && !strings.Contains(f.Do+f.Text, serverIP) {
 			t.Errorf("%+v", f)
@@ -240,20 +240,41 @@ func TestDoctorNextServer(t *testing.T) {
 func TestDoctorKea(t *testing.T) {
 	t.Parallel()
 	l := newLab(t).station()
-	conf := l.write("kea.json", `{"Dhcp4": {"interfaces-config": {"interfaces": ["br0"]}, "lease-database": {"type": "memfile", "persist": false},
+	l.write("kea.json", `{"Dhcp4": {"interfaces-config": {"interfaces": ["br0"]}, "lease-database": {"type": "memfile", "persist": false},
 		"client-classes": [
 			{"name": "hook", "test": "option[77].hex == 'Tinkerbell'", "boot-file-name": "http://10.78.0.1/auto.ipxe"},
 			{"name": "bios", "test": "not member('hook') and option[93].hex == 0x0000", "boot-file-name": "undionly.kpxe"},
 			{"name": "efi", "test": "not member('hook') and option[93].hex == 0x0007", "boot-file-name": "ipxe.efi"}],
 		"subnet4": [{"id": 1, "subnet": "10.78.0.0/24", "pools": [{"pool": "10.78.0.100-10.78.0.150"}]}]}}`)
-	l.env = append(l.env, "KEA_PIDFILE_DIR="+l.dir, "KEA_LOCKFILE_DIR=none", "KEA_LOGGER_DESTINATION=stdout")
-	l.daemon(l.server, 67, "kea-dhcp4", "-c", conf)
+	log := l.background(l.chroot("bookworm", "kea-dhcp4", "-c", "/mnt/kea.json"))
+	l.dhcpClient().answers(log)
 	r := l.examine("--arch", "x86_64", "--quick")
 	wants(t, r, doctor.NextServerMissing, doctor.Loop, doctor.HTTPUnreachable)
 	for _, f := range r.Findings {
 		if f.Code == doctor.Loop && !slices.Equal(f.Clients, []string{"Tinkerbell iPXE, x64, RFC 3004"}) {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// Beside a server of others with the configuration that dhcp-config writes, all is well.
+func TestDoctorGenerated(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		r     rival
+		suite string
+	}{{dnsmasqRival, "bookworm"}, {keaRival, "trixie"}, {iscRival, "bookworm"}} {
+		t.Run(tt.r.target, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t).station()
+			l.serve("--dhcp-mode", "off", "--unknown", "auto", "--artifacts", l.artifacts())
+			l.dhcpClient().answers(l.rival(tt.r, tt.suite, "full"))
+			r := l.examine("--arch", "x86_64", "--expect", l.write("serve.yaml", "dhcp-mode: off\nunknown: auto\naddress: "+serverIP+"\n"))
+			without(t, r)
+			if r.Has(doctor.BootForEveryone) {
+				t.Error(show(r))
+			}
+		})
 	}
 }
 
@@ -274,7 +295,7 @@ func TestDoctorMTU(t *testing.T) {
 	t.Parallel()
 	l := newLab(t).station()
 	copyBinary(t, l, "ipxe.efi")
-	l.serveDnsmasq(l.server, "br0", "dhcp-range=10.78.0.100,10.78.0.150\nenable-tftp\ntftp-root="+filepath.Join(l.dir, "tftp")+"\ndhcp-match=set:efi,option:client-arch,7\ndhcp-boot=tag:efi,ipxe.efi\n")
+	l.serveDnsmasq(l.server, "br0", "no-ping\ndhcp-range=10.78.0.100,10.78.0.150\nenable-tftp\ntftp-root="+filepath.Join(l.dir, "tftp")+"\ndhcp-match=set:efi,option:client-arch,7\ndhcp-boot=tag:efi,ipxe.efi\n")
 	l.ip("-n " + l.client + " link set eth0 mtu 1400")
 	wants(t, l.examine("--arch", "x86_64", "--quick"), doctor.TFTPMTU)
 	l.ip("-n " + l.client + " link set eth0 mtu 1500")
