@@ -209,7 +209,7 @@ func TestManyLayersAndFiles(t *testing.T) {
 	for i := range 100_000 {
 		many = append(many, text(fmt.Sprintf("many/%02d/%05d", i%100, i), ""))
 	}
-	long := strings.Repeat(strings.Repeat("n", 249)+"/", 15) + "end" // 3753 bytes, within PATH_MAX
+	long := strings.Repeat(strings.Repeat("n", 249)+"/", 16) + "end" // 4003 bytes, within PATH_MAX
 	layers = append(layers, gzipped(t, many...), gzipped(t, text(long, "long")))
 	opt := fileOptions(t, "init: [big:1]\n")
 	opt.Images.(imageMap)["docker.io/library/big:1"] = testImage(t, v1.Config{}, layers...)
