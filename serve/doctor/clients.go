@@ -108,15 +108,17 @@ func (p *player) vendorClass() string {
 	return fmt.Sprintf("%s:Arch:%05d:UNDI:003000", p.class, uint16(p.arch))
 }
 
-// features is option 175 as iPXE sends it.
+// features is option 175 as iPXE sends it: its device and version, then what it can do. (Servers that cannot look into
+// encapsulated options match its octets.)
 func (p *player) features() []byte {
-	switch {
-	case len(p.user) == 0:
+	if len(p.user) == 0 {
 		return nil
-	case p.http:
-		return []byte{ipxe.FeatureHTTP, 1, 1, ipxe.FeatureTFTP, 1, 1, ipxe.FeatureDNS, 1, 1}
 	}
-	return []byte{ipxe.FeatureTFTP, 1, 1}
+	b := []byte{177, 5, 1, 0x1a, 0xf4, 0x10, 0, 235, 3, 1, 21, 1, ipxe.FeatureDNS, 1, 1, ipxe.FeatureTFTP, 1, 1}
+	if p.http {
+		b = append(b, ipxe.FeatureHTTP, 1, 1)
+	}
+	return b
 }
 
 // family is the player's architecture as HookOS names it, "" for an ordinary client.

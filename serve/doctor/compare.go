@@ -60,7 +60,7 @@ func (d *doctor) compare() {
 }
 
 func (d *doctor) compareFile(q *question) {
-	if d.Expect.Decide == nil || q.player.class == "" {
+	if d.Expect.Decide == nil || q.player.class == "" || d.tooMuch(q) {
 		return
 	}
 	decision, ok := d.Expect.Decide(q.player.client(d.MAC.String()))

@@ -134,7 +134,7 @@ func naming(a *Answer) string {
 func (d *doctor) follow(ctx context.Context, q *question) []Step {
 	a := q.file()
 	switch p := q.player; {
-	case a == nil:
+	case a == nil || d.tooMuch(q):
 		return nil
 	case p.ours() && !isScript(a.File): // a loop, said by judge
 		return []Step{{Stage: IPXE, State: Bad, From: a.where(), Text: "gets a binary again"}}

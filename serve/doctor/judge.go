@@ -162,6 +162,16 @@ func (d *doctor) judgeAnswer(p *player, a *Answer) {
 	}
 }
 
+// tooMuch notes a stock iPXE without HTTP that is given an http URL. Such builds are rare, and dnsmasq cannot tell them.
+func (d *doctor) tooMuch(q *question) bool {
+	a := q.file()
+	if q.player.stock() && !q.player.http && a != nil && strings.HasPrefix(a.File, "http") {
+		d.report.note(q.player.name + " is given " + clean(a.File, 200) + ", which it cannot fetch: right, unless such builds (rare) are here")
+		return true
+	}
+	return false
+}
+
 func classes(p *player) []string { return p.client("").UserClasses }
 
 func (d *doctor) judgeHTTPAnswer(a *Answer, fault func(Code, Severity, string, string)) {
