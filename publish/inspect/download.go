@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"hooksmith/build"
 )
@@ -105,8 +106,22 @@ func (s *Set) remoteManifest(u *url.URL, get func(*url.URL, string, int64) error
 	return m, err
 }
 
+// stall is how long a server may send nothing.
+const stall = time.Minute
+
+var errStalled = errors.New("the server has sent nothing for a minute")
+
 // fetch gets one file. A 404 is fs.ErrNotExist.
-func fetch(ctx context.Context, u *url.URL, to string, limit int64) (int64, error) {
+func fetch(ctx context.Context, u *url.URL, to string, limit int64) (n int64, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(stall, func() { cancel(errStalled) })
+	defer timer.Stop()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+			err = fmt.Errorf("GET %s: %w", u.Redacted(), errStalled)
+		}
+	}()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return 0, err
@@ -124,7 +139,19 @@ func fetch(ctx context.Context, u *url.URL, to string, limit int64) (int64, erro
 		}
 		return 0, err
 	}
-	return store(resp.Body, to, limit)
+	return store(&watched{resp.Body, timer}, to, limit)
+}
+
+// watched pushes a timer back with every read.
+type watched struct {
+	io.Reader
+	timer *time.Timer
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.Reader.Read(p)
+	w.timer.Reset(stall)
+	return n, err
 }
 
 // store writes at most limit bytes of r to a new file.

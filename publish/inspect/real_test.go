@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"hash/maphash"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
+	"hooksmith/publish/hooktest"
 	"hooksmith/publish/inspect"
 )
 
@@ -59,6 +64,43 @@ func TestReal(t *testing.T) {
 	var page bytes.Buffer
 	if err := r.WriteHTML(&page); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestTools reads what the tools of a distribution make.
+func TestTools(t *testing.T) {
+	root := t.TempDir()
+	for name, b := range map[string]string{"init": "#!/bin/sh\n", "scripts/functions": "x", "usr/lib/modules/6.1.0-amd64/kernel/a.ko": hooktest.Module("a", "6.1.0-amd64")} {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(b), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	early := hooktest.Archive(hooktest.Entry{Name: "kernel/x86/microcode/AuthenticAMD.bin", Data: "microcode"})
+	for _, compress := range []string{"cat", "xz --check=crc32", "zstd -q -19 -c", "gzip", "lz4 -l -c"} {
+		t.Run(compress, func(t *testing.T) {
+			for _, tool := range []string{"cpio", strings.Fields(compress)[0]} {
+				if _, err := exec.LookPath(tool); err != nil {
+					t.Skipf("there is no %s: install Debian's package of that name", tool)
+				}
+			}
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", "find . | sort | cpio --quiet -o -H newc | "+compress)
+			cmd.Dir = root
+			packed, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := look(t, slices.Concat(hooktest.Pad(early), packed), inspect.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Warnings) > 0 || r.Initramfs.Layout != "initramfs-tools" || len(r.Initramfs.Segments) != 2 || len(r.Firmware) != 1 || len(r.Modules.List) != 1 || r.Modules.List[0].Vermagic == "" {
+				t.Errorf("%+v, warnings %q, modules %+v", r.Initramfs, r.Warnings, r.Modules)
+			}
+		})
 	}
 }
 

@@ -120,7 +120,7 @@ func (t *tree) finish() {
 			n.inode.first = p
 			n.inode.memory = (n.inode.data.Size + pageSize - 1) / pageSize * pageSize
 		}
-		if dir := path.Dir(p); dir != "." && t.nodes[dir] == nil {
+		if dir := path.Dir(p); dir != "." && t.nodes[dir] == nil && t.lookup(dir) == nil {
 			if orphans++; orphans == 1 {
 				t.warnings = append(t.warnings, fmt.Sprintf("%s: there is no record for its folder; the kernel drops the file", p))
 			}
