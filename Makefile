@@ -1,6 +1,6 @@
 # make hookos   builds hooksmith and, with it, the default HookOS into out/hook
 # make test     all that CI runs, under 25 minutes on 2 cores
-# Other targets: build guest lint fuzz bench bench-build bench-embed bench-serve boot-test boot-test-all boot-test-arm64 clean
+# Other targets: build guest lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 clean
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,7 +18,7 @@ REAL := ./build ./build/debian ./embed ./kernel ./cmd/hooksmith/internal/bootfil
 # Machines in QEMU: what was built; and the way there, from power-on through the boot server. One at a time.
 BOOT := -p 1 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
 
-.PHONY: hookos build guest test lint fuzz bench bench-build bench-embed bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs clean
+.PHONY: hookos build guest test lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs publish-needs clean
 
 hookos: build
 	bin/hooksmith build --out $(OUT)
@@ -43,7 +43,7 @@ test: guest
 	scripts/install.sh gcc=gcc /usr/include/stdlib.h=libc6-dev shellcheck=shellcheck git=git \
 	  cpio=cpio zstd=zstd xz=xz-utils ip=iproute2 dnsmasq=dnsmasq-base busybox=busybox-static depmod=kmod \
 	  dockerd=docker.io iptables=iptables curl=curl atftp=atftp tftp=tftp-hpa dropbear=dropbear-bin
-	@$(MAKE) --no-print-directory boot-needs serve-needs
+	@$(MAKE) --no-print-directory boot-needs serve-needs publish-needs
 	@$(MAKE) --no-print-directory lint
 	HOOKSMITH_TEST_MIRROR=1 go test -timeout 20m $(REAL)
 	go test -race -timeout 20m ./...
@@ -68,10 +68,18 @@ bench-build: build
 serve-needs:
 	@scripts/install.sh chromium=chromium dhclient=isc-dhcp-client dhcpcd=dhcpcd-base grub-script-check=grub-common
 
+# The servers that publish is tested with (RUNLEVEL=1: their packages do not start them), and the tool that verifies signatures.
+publish-needs:
+	@RUNLEVEL=1 scripts/install.sh nginx=nginx-light docker-registry=docker-registry sshd=openssh-server minisign=minisign
+
 # Each beside what Debian has for it, alternating, in one run.
 bench-embed: guest
 	@scripts/install.sh /usr/bin/time=time dockerd=docker.io cpio=cpio zstd=zstd
 	scripts/bench-embed.sh
+
+bench-publish: build
+	@scripts/install.sh /usr/bin/time=time rclone=rclone
+	scripts/bench-publish.sh
 
 bench-serve: build boot-needs serve-needs
 	@scripts/install.sh atftpd=atftpd atftp=atftp nginx=nginx-light perfdhcp=kea-admin kea-dhcp4=kea-dhcp4-server dnsmasq=dnsmasq-base

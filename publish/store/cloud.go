@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	gcaws "gocloud.dev/aws"
 	"gocloud.dev/blob"
@@ -58,7 +59,11 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 		cfg.Region = "us-east-1" // what servers other than Amazon's expect
 	}
 	pathStyle = pathStyle || cfg.BaseEndpoint != nil // AWS_ENDPOINT_URL
-	cfg.HTTPClient = &http.Client{Transport: &polite{newTransport()}}
+	transport := newTransport()
+	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		transport.TLSClientConfig = b.GetTransport().TLSClientConfig // AWS_CA_BUNDLE
+	}
+	cfg.HTTPClient = &http.Client{Transport: &polite{transport}}
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = pathStyle
 		o.Retryer = aws.NopRetryer{} // Patience repeats, and takes up the parts that were sent
