@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -55,7 +56,7 @@ func FuzzParse(f *testing.F) {
 		var u unpacker
 		defer u.close()
 		for _, suffix := range moduleSuffixes {
-			_ = u.vermagic("a"+suffix, bytes.NewReader(b))
+			_, _ = u.vermagic("a"+suffix, bytes.NewReader(b))
 		}
 	})
 }
@@ -97,5 +98,34 @@ func TestSplit(t *testing.T) {
 	spans, err = split(bytes.NewReader(many), int64(len(many)))
 	if err != nil || len(spans) != maxSpans || spans[maxSpans-1].end != int64(len(many)) {
 		t.Errorf("%d spans, %v", len(spans), err)
+	}
+}
+
+// TestBombs: what grows without end is given up in time and memory.
+func TestBombs(t *testing.T) {
+	look := func(b []byte) error {
+		_, err := Inspect(t.Context(), &Set{Initramfs: &Artifact{bytes.NewReader(b), "initramfs", int64(len(b))}}, Options{})
+		return err
+	}
+	// 600000 names that are records of nothing.
+	var many []hooktest.Entry
+	for i := range 600_000 {
+		many = append(many, hooktest.Entry{Name: fmt.Sprintf("f%d", i)})
+	}
+	if err := look(hooktest.Zstd(hooktest.Archive(many...))); err == nil || !strings.Contains(err.Error(), "more records") {
+		t.Errorf("many records: %v", err)
+	}
+	// A folder that becomes a file and a folder again.
+	many = many[:0]
+	for i := range 20_000 {
+		many = append(many, hooktest.Entry{Name: fmt.Sprintf("d%d", i)}, hooktest.Entry{Name: "x", Mode: 0o40755}, hooktest.Entry{Name: "x", Mode: 0o120777, Data: "y"})
+	}
+	if err := look(hooktest.Zstd(hooktest.Archive(many...))); err != nil {
+		t.Errorf("flapping: %v", err)
+	}
+	// Files of 64 MiB of zeros where a package database should be.
+	status := hooktest.Entry{Name: "var/lib/dpkg/status", Data: strings.Repeat("\x00", 64<<20)}
+	if err := look(hooktest.Zstd(hooktest.Archive(status, status, status))); err != nil {
+		t.Errorf("a large database: %v", err)
 	}
 }

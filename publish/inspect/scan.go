@@ -23,16 +23,18 @@ const (
 	maxUnpacked = 16 << 30
 	maxEntries  = 1 << 20
 	maxMemory   = 192 << 20 // of records, names and the contents that are kept
+	maxModules  = 8 << 30   // bytes that modules unpack to, as far as they are read
 	recordSize  = 512       // about what a record takes in memory beside its names
 )
 
 // budget is what all spans together may still take.
-type budget struct{ memory, unpacked atomic.Int64 }
+type budget struct{ memory, unpacked, modules atomic.Int64 }
 
 func newBudget() *budget {
 	b := &budget{}
 	b.memory.Store(maxMemory)
 	b.unpacked.Store(maxUnpacked)
+	b.modules.Store(maxModules)
 	return b
 }
 
@@ -171,7 +173,11 @@ func (s *scanned) look(rec *record, content io.Reader, opt Options, seed maphash
 	case limit > 0:
 		s.warn("%s: with %d bytes larger than such files are; it is not looked into", rec.path, rec.Size)
 	case isModule(rec.path):
-		rec.vermagic = s.unpacker.vermagic(rec.path, content)
+		if s.budget.modules.Load() > 0 {
+			var n int64
+			rec.vermagic, n = s.unpacker.vermagic(rec.path, content)
+			s.budget.modules.Add(-n)
+		}
 	case rec.Mode&0o111 != 0:
 		rec.machine = machine(content)
 	}

@@ -18,9 +18,12 @@ const storeDir = "image/overlay2/"
 // images reads Docker's stores in the tree (docker-store: repositories.json,
 // imagedb, layerdb).
 func (t *tree) images() []Image {
+	const maxStores = 16
 	byID := map[string]*Image{}
+	stores := 0
 	for _, p := range t.paths {
-		if dir, base := path.Split(p); base == "repositories.json" && strings.HasSuffix(dir, storeDir) {
+		if dir, base := path.Split(p); base == "repositories.json" && strings.HasSuffix(dir, storeDir) && stores < maxStores {
+			stores++
 			t.readStore(dir, byID)
 		}
 	}

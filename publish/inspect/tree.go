@@ -41,6 +41,7 @@ type tree struct {
 	nodes    map[string]*node
 	paths    []string // sorted
 	entries  int
+	dropped  int // folders that became something else
 	warnings []string
 }
 
@@ -95,8 +96,14 @@ func linked(rec *record, links map[uint32]*inode) *inode {
 	return shared
 }
 
+// maxDropped bounds how often dropBelow looks through everything.
+const maxDropped = 64
+
 // dropBelow is rare, so it may be slow; the kernel would refuse and keep both.
 func (t *tree) dropBelow(dir string) {
+	if t.dropped++; t.dropped > maxDropped {
+		return
+	}
 	for p := range t.nodes {
 		if strings.HasPrefix(p, dir+"/") {
 			delete(t.nodes, p)

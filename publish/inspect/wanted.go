@@ -100,16 +100,18 @@ type unpacker struct {
 }
 
 // vermagic reads a module up to its version magic, "" if there is none to be
-// found; that is a warning of the report, not an error of its reader.
-func (u *unpacker) vermagic(p string, r io.Reader) string {
+// found, which is not an error of the initramfs. unpacked is how far it read.
+func (u *unpacker) vermagic(p string, r io.Reader) (magic string, unpacked int64) {
 	content, err := u.open(path.Ext(p), r, maxWindow)
 	if err != nil {
-		return ""
+		return "", 0
 	}
 	if u.buf == nil {
 		u.buf = make([]byte, 0, 16<<10)
 	}
-	return findVermagic(io.LimitReader(content, maxModule), u.buf)
+	limited := &io.LimitedReader{R: content, N: maxModule}
+	magic = findVermagic(limited, u.buf)
+	return magic, maxModule - limited.N
 }
 
 // open opens what a suffix stands for. The reader is valid until the next call.
