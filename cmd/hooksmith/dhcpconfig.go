@@ -79,6 +79,11 @@ func (o *dhcpConfigFlags) run(ctx context.Context, a *app, target string) error 
 	if o.before != "" && o.server != "" {
 		return usagef("--server: with --before and --after the server is at those addresses")
 	}
+	for name, address := range map[string]string{"server": o.server, "before": o.before, "after": o.after} {
+		if addr, err := netip.ParseAddr(address); address != "" && (err != nil || !addr.Is4()) {
+			return usagef("--%s %q: want an IPv4 address", name, address)
+		}
+	}
 	c, err := o.config(ctx, a)
 	if err != nil {
 		return err
@@ -155,14 +160,7 @@ func network(plan *serve.Plan) *dhcpconf.Network {
 }
 
 func (o *dhcpConfigFlags) compare(a *app, target string, c *dhcpconf.Config) error {
-	before, err := netip.ParseAddr(o.before)
-	if err != nil {
-		return usagef("--before %q is no address", o.before)
-	}
-	after, err := netip.ParseAddr(o.after)
-	if err != nil {
-		return usagef("--after %q is no address", o.after)
-	}
+	before, after := netip.MustParseAddr(o.before), netip.MustParseAddr(o.after) // run has looked at them
 	both, err := dhcpconf.Compare(target, *c, before, after)
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package dhcpconf
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -92,15 +91,6 @@ func shQuote(s string) string {
 
 // counted is a class with its length byte, as RFC 3004 has it.
 func counted(class string) string { return string(rune(len(class))) + class }
-
-// colons is hexadecimal as dhcpd has it: 0a:54:69.
-func colons(s string) string {
-	parts := make([]string, len(s))
-	for i := range len(s) {
-		parts[i] = hex.EncodeToString([]byte{s[i]})
-	}
-	return strings.Join(parts, ":")
-}
 
 // each maps a list.
 func each[T, U any](list []T, f func(T) U) []U {

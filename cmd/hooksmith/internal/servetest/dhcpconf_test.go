@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -270,5 +271,36 @@ func reserved(t *testing.T, c *client) {
 	}
 	if r, d := got.Router(), got.DNS(); len(r) != 1 || r[0].String() != "10.78.0.254" || len(d) != 1 || d[0].String() != "10.78.0.53" {
 		t.Errorf("router %v, name servers %v", r, d)
+	}
+}
+
+// Names that mean something in the servers' languages arrive as they are.
+func TestDHCPConfigHostile(t *testing.T) {
+	const class, name = `it's "x"\ (y)|z`, `a,b'"$c#{d}.efi`
+	efi, err := fs.ReadFile(ipxeFiles(t), "usr/lib/ipxe/ipxe.efi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []rival{dnsmasqRival, keaRival, iscRival} {
+		t.Run(r.target, func(t *testing.T) {
+			l := newLab(t)
+			dir := filepath.Dir(l.write("binaries/"+name, string(efi)))
+			log := l.rival(r, "trixie", "full", "--ipxe-dir", dir, "--ipxe-user-class", class)
+			c := l.dhcpClient()
+			c.answers(log)
+			for i, tt := range []struct{ class, want string }{
+				{"", name}, {class, script}, {string(rune(len(class))) + class, script}, {"\x03foo" + string(rune(len(class))) + class, script},
+			} {
+				p := probe{name: tt.class, vendor: pxeX64, archs: []uint16{7}, class: tt.class}
+				m := p.discover(t, i)
+				until(t, "an offer", func() bool {
+					got := c.ask(m, 5*time.Second)
+					if got != nil && fileOf(got) != tt.want {
+						t.Errorf("class %q: %q, want %q", tt.class, fileOf(got), tt.want)
+					}
+					return got != nil
+				})
+			}
+		})
 	}
 }
