@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -141,9 +142,31 @@ func (l *lab) serveDnsmasq(ns, device, conf string) {
 	l.daemon(ns, 67, "dnsmasq", "-k", "--log-facility=-", "--conf-file="+file, "--pid-file=")
 }
 
+// TestDoctor runs hooksmith doctor on networks that are right, and on those that are wrong in every way. Most of the
+// time of it is waiting for what does not come: more cases run at once than there are processors.
+func TestDoctor(t *testing.T) {
+	withDebian := map[string]func(*testing.T){"Kea": doctorKea, "GeneratedDnsmasq": doctorGenerated(dnsmasqRival, "bookworm"),
+		"GeneratedKea": doctorGenerated(keaRival, "trixie"), "GeneratedDHCPD": doctorGenerated(iscRival, "bookworm")}
+	cases := map[string]func(*testing.T){"Healthy": doctorHealthy, "Proxies": doctorProxies, "Dnsmasq": doctorDnsmasq, "NextServer": doctorNextServer,
+		"NoAnswer": doctorNoAnswer, "MTU": doctorMTU, "Rights": doctorRights, "BrokenServer": doctorBrokenServer}
+	if os.Getenv("HOOKSMITH_BOOT") != "" { // make test has run the others
+		clear(cases)
+	}
+	maps.Copy(cases, withDebian)
+	var running sync.WaitGroup
+	most := make(chan struct{}, 5)
+	for name, f := range cases {
+		running.Go(func() {
+			most <- struct{}{}
+			t.Run(name, f)
+			<-most
+		})
+	}
+	running.Wait()
+}
+
 // A network of ours is healthy, in every mode that answers; and looking at it leaves no lease.
-func TestDoctorHealthy(t *testing.T) {
-	t.Parallel()
+func doctorHealthy(t *testing.T) {
 	l := newLab(t).station()
 	s := l.serve("--dhcp-mode", "pool", "--artifacts", l.artifacts())
 	r := l.examine()
@@ -169,8 +192,7 @@ func TestDoctorHealthy(t *testing.T) {
 }
 
 // Beside a plain DHCP server, our proxy and dnsmasq's are healthy, too. A proxy alone is not.
-func TestDoctorProxies(t *testing.T) {
-	t.Parallel()
+func doctorProxies(t *testing.T) {
 	l := newLab(t).station()
 	s := l.serve("--dhcp-mode", "auto-proxy", "--artifacts", l.artifacts())
 	wants(t, l.examine("--arch", "x86_64", "--quick"), doctor.NoAddressServer)
@@ -197,8 +219,7 @@ func TestDoctorProxies(t *testing.T) {
 }
 
 // The snippet that stands in the documentation of this field: loads in dnsmasq, and boots hardly anything.
-func TestDoctorDnsmasq(t *testing.T) {
-	t.Parallel()
+func doctorDnsmasq(t *testing.T) {
 	l := newLab(t).station()
 	copyBinary(t, l, "ipxe.efi")
 	base := "no-ping\ndhcp-range=10.78.0.100,10.78.0.150\nenable-tftp\ntftp-root=" + filepath.Join(l.dir, "tftp") + "\n"
@@ -220,8 +241,7 @@ func TestDoctorDnsmasq(t *testing.T) {
 }
 
 // next-server is a host without TFTP; file names are too long; the ping check takes its time.
-func TestDoctorNextServer(t *testing.T) {
-	t.Parallel()
+func doctorNextServer(t *testing.T) {
 	l := newLab(t).station()
 	copyBinary(t, l, "ipxe.efi")
 	conf := "dhcp-range=10.78.0.100,10.78.0.150\nenable-tftp\ntftp-root=" + filepath.Join(l.dir, "tftp") + "\ndhcp-match=set:efi,option:client-arch,7\ndhcp-boot=tag:efi,ipxe.efi,,10.78.0.99\n" +
@@ -237,8 +257,7 @@ func TestDoctorNextServer(t *testing.T) {
 }
 
 // Kea as its documentation has it: the user class in one form only, and no next-server.
-func TestDoctorKea(t *testing.T) {
-	t.Parallel()
+func doctorKea(t *testing.T) {
 	l := newLab(t).station()
 	l.write("kea.json", `{"Dhcp4": {"interfaces-config": {"interfaces": ["br0"]}, "lease-database": {"type": "memfile", "persist": false},
 		"client-classes": [
@@ -258,29 +277,19 @@ func TestDoctorKea(t *testing.T) {
 }
 
 // Beside a server of others with the configuration that dhcp-config writes, all is well.
-func TestDoctorGenerated(t *testing.T) {
-	t.Parallel()
-	for _, tt := range []struct {
-		r     rival
-		suite string
-	}{{dnsmasqRival, "bookworm"}, {keaRival, "trixie"}, {iscRival, "bookworm"}} {
-		t.Run(tt.r.target, func(t *testing.T) {
-			t.Parallel()
-			l := newLab(t).station()
-			l.serve("--dhcp-mode", "off", "--unknown", "auto", "--artifacts", l.artifacts())
-			l.dhcpClient().answers(l.rival(tt.r, tt.suite, "full"))
-			r := l.examine("--arch", "x86_64", "--expect", l.write("serve.yaml", "dhcp-mode: off\nunknown: auto\naddress: "+serverIP+"\n"))
-			without(t, r)
-			if r.Has(doctor.BootForEveryone) {
-				t.Error(show(r))
-			}
-		})
+func doctorGenerated(other rival, suite string) func(*testing.T) {
+	return func(t *testing.T) {
+		l := newLab(t).station()
+		l.serve("--dhcp-mode", "off", "--unknown", "auto", "--artifacts", l.artifacts())
+		l.dhcpClient().answers(l.rival(other, suite, "full"))
+		r := l.examine("--arch", "x86_64", "--expect", l.write("serve.yaml", "dhcp-mode: off\nunknown: auto\naddress: "+serverIP+"\n"))
+		without(t, r)
+		without(t, r, doctor.BootForEveryone)
 	}
 }
 
 // Nobody answers; or only for others.
-func TestDoctorNoAnswer(t *testing.T) {
-	t.Parallel()
+func doctorNoAnswer(t *testing.T) {
 	l := newLab(t)
 	wants(t, l.examine("--wait", "2s"), doctor.NoAnswer)
 	l.serve("--hardware", l.hardware(theClient), "--artifacts", l.artifacts())
@@ -291,8 +300,7 @@ func TestDoctorNoAnswer(t *testing.T) {
 }
 
 // The MTU is smaller somewhere on the way; or the server sends fragments.
-func TestDoctorMTU(t *testing.T) {
-	t.Parallel()
+func doctorMTU(t *testing.T) {
 	l := newLab(t).station()
 	copyBinary(t, l, "ipxe.efi")
 	l.serveDnsmasq(l.server, "br0", "no-ping\ndhcp-range=10.78.0.100,10.78.0.150\nenable-tftp\ntftp-root="+filepath.Join(l.dir, "tftp")+"\ndhcp-match=set:efi,option:client-arch,7\ndhcp-boot=tag:efi,ipxe.efi\n")
@@ -305,8 +313,7 @@ func TestDoctorMTU(t *testing.T) {
 }
 
 // Without rights it does what can be done, and says which is missing.
-func TestDoctorRights(t *testing.T) {
-	t.Parallel()
+func doctorRights(t *testing.T) {
 	need(t, "setpriv")
 	l := newLab(t).station()
 	l.serve("--dhcp-mode", "pool", "--artifacts", l.artifacts())
@@ -373,8 +380,7 @@ func copyBinary(t *testing.T, l *lab, name string) {
 }
 
 // A server that is broken in every way is survived and named.
-func TestDoctorBrokenServer(t *testing.T) {
-	t.Parallel()
+func doctorBrokenServer(t *testing.T) {
 	l := newLab(t).station()
 	var conn *net.UDPConn
 	inside(t, l.server, func() (err error) {
