@@ -31,8 +31,12 @@ func (l *lab) examine(args ...string) *doctor.Report {
 // examineAs runs it by a program that takes rights away.
 func (l *lab) examineAs(as []string, args ...string) *doctor.Report {
 	l.t.Helper()
-	argv := append(append(as, hooksmith(l.t), "doctor", "--interface", "eth0", "--json", "--offline", "--wait", "6s"), args...)
-	cmd := l.in(l.client, argv...)
+	return l.examineIn(l.client, append(append(as, hooksmith(l.t), "doctor", "--interface", "eth0", "--json", "--offline", "--wait", "6s"), args...)...)
+}
+
+func (l *lab) examineIn(ns string, argv ...string) *doctor.Report {
+	l.t.Helper()
+	cmd := l.in(ns, argv...)
 	var errs strings.Builder
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -189,6 +193,8 @@ func doctorHealthy(t *testing.T) {
 		t.Error(show(r))
 	}
 	s.wait(`dhcp release.* mac=02:64:72:78:00:0c`)
+	// On the boot server itself.
+	without(t, l.examineIn(l.server, hooksmith(t), "doctor", "--interface", "br0", "--arch", "x86_64", "--json"))
 }
 
 // Beside a plain DHCP server, our proxy and dnsmasq's are healthy, too. A proxy alone is not.
