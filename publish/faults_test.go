@@ -106,6 +106,9 @@ func TestCutSwitch(t *testing.T) {
 			for step := range int64(7) {
 				for _, f := range []fault{before, after} {
 					for _, how := range []struct{ dead, sameKernel bool }{{false, false}, {true, true}, {true, false}} {
+						if how.sameKernel == (f == after) && (how.dead || f == before) && kind.name == "s3" {
+							continue // the slowest; the others go through all
+						}
 						seed++
 						kernel := seed
 						if how.sameKernel {

@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -240,14 +239,4 @@ func startPlainPut(t testing.TB) *server {
 	s := startNginx(t)
 	s.dest = func(addr string) string { return "http://" + addr + "/put" }
 	return s
-}
-
-func httpOK(t testing.TB, url string) {
-	t.Helper()
-	resp, err := http.Get(url)
-	must(t, err)
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Errorf("GET %s: %s", url, resp.Status)
-	}
 }
