@@ -56,23 +56,29 @@ func writeGRUB(j *job) (string, error) {
 	}
 	t := &text{mark: "#"}
 	t.say("Written by %s: a menu entry of GRUB 2 (/etc/grub.d/40_custom, grub.cfg) that boots HookOS of %v.", j.Program, j.Server)
-	t.say("Copy the binaries to /boot first: curl -O --output-dir /boot %s/FILE", j.base()+strings.TrimSuffix(j.BinaryPath, "/"))
+	t.say("Copy the binary that the entry names first: curl -O --output-dir FOLDER %s/FILE", j.base()+strings.TrimSuffix(j.BinaryPath, "/"))
+	t.say("For a BIOS that is ipxe.lkrn in /boot, for UEFI the folder hook of the EFI system partition (/boot/efi/hook), and beside")
+	t.say("it as autoexec.ipxe what hooksmith dhcp-config ipxe prints: there iPXE reads no command line, but that script.")
 	words := strings.Join(each(strings.Fields(j.commands()), shQuote), " ")
 	t.line("menuentry %s {", shQuote("HookOS by network ("+j.Server.String()+")"))
 	t.in(func() {
 		open := "if"
 		for _, b := range []struct{ test, command, file string }{
 			{`[ "$grub_platform" = pc ]`, "linux16", "/boot/" + loader.Name},
-			{`[ "$grub_cpu" = x86_64 ]`, "chainloader", "/boot/" + x64},
-			{`[ "$grub_cpu" = arm64 ]`, "chainloader", "/boot/" + arm64},
+			{`[ "$grub_cpu" = x86_64 ]`, "chainloader", "/hook/" + x64},
+			{`[ "$grub_cpu" = arm64 ]`, "chainloader", "/hook/" + arm64},
 		} {
-			if b.file == "/boot/" {
+			if strings.HasSuffix(b.file, "/") {
 				continue
+			}
+			line := b.command + " " + shQuote(b.file)
+			if b.command == "linux16" {
+				line += " " + words
 			}
 			t.line("%s %s; then", open, b.test)
 			t.in(func() {
 				t.line("search --no-floppy --set=root --file %s", shQuote(b.file))
-				t.line("%s %s %s", b.command, shQuote(b.file), words)
+				t.line("%s", line)
 			})
 			open = "elif"
 		}
