@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -168,10 +170,16 @@ func (o *doctorFlags) expected(ctx context.Context, a *app) (*doctor.Expect, err
 		return nil, usagef("%s does not say the boot server's address: name it with --server ADDRESS", o.expect)
 	}
 	e := &doctor.Expect{Name: o.expect, Address: address, Answers: c.DHCPMode != "off"}
-	if e.Manifest, err = os.ReadFile(filepath.Join(c.Artifacts, build.ManifestName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: artifacts: %w", o.expect, err)
+	if c.Artifacts != "" { // where the server runs; perhaps here
+		e.Manifest, err = os.ReadFile(filepath.Join(c.Artifacts, build.ManifestName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%s: artifacts: %w", o.expect, err)
+		}
 	}
-	c.Artifacts, c.Interfaces = "", nil // where the server runs
+	if c.TLSCert != "" {
+		e.HTTPS = "https://" + net.JoinHostPort(address.String(), strconv.Itoa(cmp.Or(c.HTTPSPort, 443)))
+	}
+	c.Artifacts, c.Interfaces, c.TLSCert, c.TLSKey, c.HTTPSPort = "", nil, "", "", 0
 	opt := o.serveFlags.options(a, c)
 	opt.Anywhere = true
 	plan, err := serve.NewPlan(ctx, *c, opt)

@@ -82,7 +82,7 @@ func (d *doctor) compareFile(q *question) {
 		want = decision.Binary + " of " + d.Expect.Address.String()
 		fits = a != nil && path.Base(a.File) == decision.Binary && sameHost(hostOf(a.url()), d.Expect.Address.String())
 		if a != nil && !isURL(a.File) && a.NextServer != "" && a.NextServer != d.Expect.Address.String() {
-			d.report.add(Finding{Code: NextServerWrong, Severity: Problem, Clients: []string{q.player.name}, Server: a.who(), Lines: lines(NextServerWrong, a, q.player),
+			d.report.add(Finding{Code: NextServerWrong, Severity: Problem, Clients: []string{q.player.name}, Server: a.who(), Lines: linesFor(NextServerWrong, a, q.player, d.Expect.Address.String()),
 				Text: fmt.Sprintf("%s sends machines to %s, and the boot server of %s is %s", a.who(), a.NextServer, d.Expect.Name, d.Expect.Address), Do: "set next-server to " + d.Expect.Address.String()})
 			return
 		}

@@ -34,6 +34,7 @@ type Expect struct {
 	Address  netip.Addr // of the boot server
 	Answers  bool       // it answers DHCP, or as a proxy
 	Base     string     // http://ADDRESS[:PORT] of its scripts
+	HTTPS    string     // https://ADDRESS[:PORT], "" if it has none
 	Manifest []byte     // hook.json of what it serves; nil: none
 
 	// Decide is what a client gets; false: it is not answered.
@@ -91,6 +92,7 @@ func Run(ctx context.Context, opt Options) (*Report, error) {
 	d.judge()
 	// 4. Load what they name, as far as it goes.
 	d.followAll(ctx)
+	d.secure(ctx)
 	d.lenient()
 	// 5. Compare with what is configured.
 	d.compare()

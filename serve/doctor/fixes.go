@@ -15,8 +15,10 @@ const (
 )
 
 // lines says what to change in the configuration of the usual servers. Which of them it is cannot be seen on the wire.
-func lines(code Code, a *Answer, p *player) []Line {
-	server := a.loadsFrom()
+func lines(code Code, a *Answer, p *player) []Line { return linesFor(code, a, p, a.loadsFrom()) }
+
+// linesFor is lines with the address that machines should load from.
+func linesFor(code Code, a *Answer, p *player, server string) []Line {
 	switch code {
 	case Option66None:
 		return []Line{
@@ -26,9 +28,9 @@ func lines(code Code, a *Answer, p *player) []Line {
 		}
 	case NextServerMissing, NextServerWrong:
 		return []Line{
-			{dnsmasq, fmt.Sprintf("dhcp-boot=tag:..., %s,,ADDRESS", a.File)},
-			{kea, `"next-server": "ADDRESS" in the client class that sets boot-file-name`},
-			{dhcpd, "next-server ADDRESS;   # in the same scope as filename, without quotes"},
+			{dnsmasq, fmt.Sprintf("dhcp-boot=tag:..., %s,,%s", a.File, server)},
+			{kea, fmt.Sprintf(`"next-server": %q in the client class that sets boot-file-name`, server)},
+			{dhcpd, fmt.Sprintf("next-server %s;   # in the same scope as filename, without quotes", server)},
 		}
 	case Option60Missing:
 		return []Line{
@@ -44,10 +46,25 @@ func lines(code Code, a *Answer, p *player) []Line {
 		}
 	case Loop:
 		return loopLines(p)
+	case WrongArchitecture, NotAURL, NoBootFile:
+		return archLines(code, p, server)
 	case SlowAnswer:
 		return []Line{{dnsmasq, "no-ping"}, {dhcpd, "ping-check false;"}}
 	}
 	return nil
+}
+
+// archLines give one architecture a file of its own.
+func archLines(code Code, p *player, server string) []Line {
+	file := "PROGRAM"
+	if code == NotAURL || p.class == httpClient {
+		file = "http://" + server + "/PROGRAM.efi"
+	}
+	return []Line{
+		{dnsmasq, fmt.Sprintf("dhcp-match=set:a%d,option:client-arch,%d and dhcp-boot=tag:a%d,tag:!hook,%s,,%s", p.arch, p.arch, p.arch, file, server)},
+		{kea, fmt.Sprintf(`"test": "substring(option[60].hex,0,%d) == '%s' and option[93].hex == 0x%04x", "next-server": %q, "boot-file-name": %q`, len(p.class), p.class, uint16(p.arch), server, file)},
+		{dhcpd, fmt.Sprintf(`if option arch = %02x:%02x { next-server %s; filename %q; }   # option arch code 93 = unsigned integer 16;`, uint16(p.arch)>>8, uint16(p.arch)&255, server, file)},
+	}
 }
 
 // loopLines match our user class in both of its forms.

@@ -42,6 +42,13 @@ func (d *doctor) followAll(ctx context.Context) {
 	}
 }
 
+// secure looks at the HTTPS port of the boot server, which no script may name yet.
+func (d *doctor) secure(ctx context.Context) {
+	if d.Expect != nil && d.Expect.HTTPS != "" && d.own.IsValid() && ctx.Err() == nil {
+		d.report.addAll(d.fetch.get(ctx, d.Expect.HTTPS+"/boot.ipxe", byIPXE).findings, "")
+	}
+}
+
 // mark puts the findings about a client on the steps that they are about.
 func (d *doctor) mark(c *Client) {
 	for _, f := range d.report.Findings {
@@ -170,14 +177,19 @@ func (d *doctor) program(ctx context.Context, q *question, a *Answer) (*file, ip
 		return got, b
 	}
 	want := q.player.arch.Platform()
+	fault := Finding{Code: WrongArchitecture, Severity: Problem, Clients: []string{q.player.name}, Server: a.who(), Lines: lines(WrongArchitecture, a, q.player),
+		Do: "branch on option 93: " + q.player.arch.String() + " needs a program for " + string(want)}
 	switch {
 	case b.Platform == want:
+		return got, b
 	case b.Platform != ipxe.None:
-		d.problem(WrongArchitecture, q.player.name, a.who(), "branch on option 93: "+q.player.arch.String()+" needs a program for "+string(want),
-			"%s gives %s a program for %s: %s", a.who(), q.player.arch, b.Platform, clean(a.where(), 200))
+		fault.Text = fmt.Sprintf("%s gives %s a program for %s: %s", a.who(), q.player.arch, b.Platform, clean(a.where(), 200))
 	case want != ipxe.BIOS:
-		d.problem(WrongArchitecture, q.player.name, a.who(), "name a UEFI program for "+string(want), "what %s gives %s is no UEFI program: %s begins with %s", a.who(), q.player.arch, clean(a.where(), 200), beginning(got.content))
+		fault.Text = fmt.Sprintf("what %s gives %s is no UEFI program: %s begins with %s", a.who(), q.player.arch, clean(a.where(), 200), beginning(got.content))
+	default:
+		return got, b // BIOS programs have no header to know them by
 	}
+	d.report.add(fault)
 	return got, b
 }
 
@@ -214,7 +226,7 @@ func (d *doctor) elsewhere(ctx context.Context, q *question, a *Answer, got *fil
 		alternative := *a
 		alternative.NextServer = other
 		if d.fetch.get(ctx, alternative.url(), byIPXE).ok {
-			d.report.add(Finding{Code: NextServerWrong, Severity: Problem, Clients: []string{q.player.name}, Server: a.who(), Lines: lines(NextServerWrong, &alternative, q.player),
+			d.report.add(Finding{Code: NextServerWrong, Severity: Problem, Clients: []string{q.player.name}, Server: a.who(), Lines: linesFor(NextServerWrong, a, q.player, other),
 				Text: fmt.Sprintf("%s sends machines to %s, where no TFTP server answers; %s has the file %s", a.who(), a.loadsFrom(), host, quoted(a.File)), Do: "set next-server to " + host.String()})
 			return
 		}
@@ -224,7 +236,9 @@ func (d *doctor) elsewhere(ctx context.Context, q *question, a *Answer, got *fil
 // addAll adds findings about a file to those of a client.
 func (r *Report) addAll(findings []Finding, client string) {
 	for _, f := range findings {
-		f.Clients = []string{client}
+		if client != "" {
+			f.Clients = []string{client}
+		}
 		r.add(f)
 	}
 }

@@ -227,7 +227,7 @@ func (d *doctor) judgeFiles() {
 	const do = "give them a binary by option 93; hooksmith dhcp-config writes it for other servers"
 	switch {
 	case len(none) > 0 && !some && !d.report.Has(PXE4011Blocked):
-		d.report.add(Finding{Code: NoBootFile, Severity: Problem, Clients: none, Text: "machines are answered, but no server names a boot file: for those that it knows, try --mac", Do: do})
+		d.report.add(Finding{Code: NoBootFile, Severity: Problem, Clients: none, Lines: lines(NoBootFile, &Answer{ServerID: "ADDRESS"}, d.question(none[0]).player), Text: "machines are answered, but no server names a boot file: for those that it knows, try --mac", Do: do})
 	default:
 		for _, name := range none {
 			if name == "IA32 UEFI PXE" {
