@@ -145,7 +145,7 @@ func TestLongestSequence(t *testing.T) {
 
 // TestSmallWindows: a block is no longer than the window (RFC 8878, 3.1.1.2.4).
 func TestSmallWindows(t *testing.T) {
-	content := bytes.Join([][]byte{code(5, 2*step), noise(3, maxBlock), code(5, step)}, nil)
+	content := bytes.Join([][]byte{code(5, step), noise(3, maxBlock), code(5, 3*maxBlock)}, nil)
 	for _, window := range []int{1, 100, 511, 512, 1023, 1024, 1025, 1151, 1152, 1153, 3000, 1<<16 - 1, 1 << 16, 100_000, maxBlock - 1, maxBlock, maxBlock + 1} {
 		t.Run(fmt.Sprint(window), func(t *testing.T) {
 			reference(t, pack(t, content, Options{Window: window}, 99_999), content)
