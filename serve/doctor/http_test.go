@@ -41,6 +41,7 @@ func serveFile(w http.ResponseWriter, r *http.Request) {
 // Every fault of a web server has its code; a server without any is silent.
 func TestHTTP(t *testing.T) {
 	t.Parallel()
+	cases := map[string]func(*testing.T){}
 	for _, tt := range []struct {
 		name    string
 		path    string
@@ -69,8 +70,7 @@ func TestHTTP(t *testing.T) {
 		{"stands still", "/a.ipxe", byIPXE, standsStill, []Code{HTTPBroken}},
 		{"crawls", "/vmlinuz", asHook, crawls, []Code{HTTPBroken}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		cases[tt.name] = func(t *testing.T) {
 			server := httptest.NewServer(tt.handler)
 			t.Cleanup(server.CloseClientConnections)
 			got := newFetcher().get(t.Context(), server.URL+tt.path, tt.use)
@@ -80,8 +80,9 @@ func TestHTTP(t *testing.T) {
 			if tt.want == nil && (!got.ok || got.size != int64(len(program)) || len(got.sha256) != 64) {
 				t.Errorf("%+v", got)
 			}
-		})
+		}
 	}
+	together(t, cases)
 }
 
 func redirect(to string) http.HandlerFunc {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -93,6 +94,7 @@ func TestTFTP(t *testing.T) {
 // Every fault of a TFTP server has its code, and takes a bounded time.
 func TestTFTPFaults(t *testing.T) {
 	t.Parallel()
+	cases := map[string]func(*testing.T){}
 	for _, tt := range []struct {
 		name string
 		play func(request []byte, conn *net.UDPConn, client netip.AddrPort)
@@ -122,25 +124,35 @@ func TestTFTPFaults(t *testing.T) {
 			}
 		}, TFTPBroken},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
+		cases[tt.name] = func(t *testing.T) {
 			f := tftpServer(t, tt.play)
 			f.patience = 4 * time.Second
 			got := f.get(t.Context(), "tftp://127.0.0.1/ipxe.efi", byIPXE)
 			if !slices.Contains(codesOf(got.findings), tt.want) {
 				t.Errorf("%+v, want %s", got.findings, tt.want)
 			}
-		})
-	}
-	t.Run("without an announced size", func(t *testing.T) {
-		t.Parallel()
-		f := tftpServer(t, endlessTFTP(""))
-		host := netip.MustParseAddr("127.0.0.1")
-		got, err := tftpGet(t.Context(), f.tftpAt(host), "x", tftpAsk{blksize: 1468, limit: 1 << 20})
-		if err == nil || len(got.content) > 1<<20+1468 {
-			t.Errorf("%d octets, %v", len(got.content), err)
 		}
-	})
+	}
+	together(t, cases)
+}
+
+// A file without an announced size ends at the limit.
+func TestTFTPEndless(t *testing.T) {
+	t.Parallel()
+	f := tftpServer(t, endlessTFTP(""))
+	got, err := tftpGet(t.Context(), f.tftpAt(netip.MustParseAddr("127.0.0.1")), "x", tftpAsk{blksize: 1468, limit: 1 << 20})
+	if err == nil || len(got.content) > 1<<20+1468 {
+		t.Errorf("%d octets, %v", len(got.content), err)
+	}
+}
+
+// together runs cases that mostly wait beside each other.
+func together(t *testing.T, cases map[string]func(*testing.T)) {
+	var running sync.WaitGroup
+	for name, f := range cases {
+		running.Go(func() { t.Run(name, f) })
+	}
+	running.Wait()
 }
 
 // plainTFTP knows RFC 1350 only.

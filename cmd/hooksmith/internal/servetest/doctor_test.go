@@ -158,7 +158,7 @@ func TestDoctor(t *testing.T) {
 	}
 	maps.Copy(cases, withDebian)
 	var running sync.WaitGroup
-	most := make(chan struct{}, 5)
+	most := make(chan struct{}, 8)
 	for name, f := range cases {
 		running.Go(func() {
 			most <- struct{}{}
