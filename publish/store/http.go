@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"path"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -218,12 +216,8 @@ func unsupportedStatus(err error) bool {
 // Get reads a range, or as much of the whole as a server without ranges sends.
 func (s *site) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	header := map[string]string{"Accept-Encoding": "identity"}
-	if off > 0 || n >= 0 {
-		last := ""
-		if n >= 0 {
-			last = strconv.FormatInt(off+max(n, 1)-1, 10)
-		}
-		header["Range"] = fmt.Sprintf("bytes=%d-%s", off, last)
+	if r := rangeOf(off, n); r != "" {
+		header["Range"] = r
 	}
 	resp, err := s.do(ctx, http.MethodGet, name, header, nil, http.StatusOK, http.StatusPartialContent)
 	if err != nil {

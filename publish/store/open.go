@@ -46,9 +46,9 @@ func Open(ctx context.Context, dest string, a Access) (Store, error) {
 	case "s3":
 		s, err = openS3(ctx, u)
 	case "gs":
-		s, err = openGS(ctx, u)
+		s, err = openGS(ctx, u, a)
 	case "azblob":
-		s, err = openAzure(ctx, u)
+		s, err = openAzure(u, a)
 	case "http", "https":
 		return openHTTP(u, a), nil
 	case "sftp":

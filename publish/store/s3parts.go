@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
@@ -21,14 +20,20 @@ const (
 
 // putParts uploads in parts, several at once. Parts that an upload of before
 // has left are not sent again: names of published files stand for one content.
-func (b *bucket) putParts(ctx context.Context, key string, size int64, content Content) error {
+func (b *bucket) putParts(ctx context.Context, key string, resume bool, size int64, content Content) error {
 	length := int64(partSize)
 	for size > length*maxParts {
 		length *= 2
 	}
-	id, have, err := b.unfinished(ctx, key)
-	if err != nil {
-		return explainCloud(key, err)
+	var (
+		id   string
+		have map[int32]types.Part
+		err  error
+	)
+	if resume {
+		if id, have, err = b.unfinished(ctx, key); err != nil {
+			return explainCloud(key, err)
+		}
 	}
 	if id == "" {
 		made, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: &key,
@@ -40,6 +45,9 @@ func (b *bucket) putParts(ctx context.Context, key string, size int64, content C
 	}
 	parts, err := b.sendParts(ctx, key, id, length, size, content, have)
 	if err != nil {
+		if !resume { // nobody would take it up
+			_, _ = b.s3.AbortMultipartUpload(context.WithoutCancel(ctx), &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id})
+		}
 		return explainCloud(key, err)
 	}
 	_, err = b.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id,
@@ -94,9 +102,7 @@ func (b *bucket) sendParts(ctx context.Context, key, id string, length, size int
 				return ctx.Err()
 			}
 			out, err := b.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: &b.name, Key: &key, UploadId: &id, PartNumber: &number,
-				ContentLength: &n, Body: io.NewSectionReader(content, int64(i)*length, n)},
-				// The signature covers the headers; the bytes are read back and hashed.
-				s3.WithAPIOptions(v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware))
+				ContentLength: &n, Body: io.NewSectionReader(content, int64(i)*length, n)}, unsignedPayload)
 			if err != nil {
 				return err
 			}
