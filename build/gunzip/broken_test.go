@@ -62,6 +62,17 @@ func TestBrokenHeader(t *testing.T) {
 	}
 }
 
+// TestLongName: a name has 511 bytes at most.
+func TestLongName(t *testing.T) {
+	for n := 509; n < 515; n++ {
+		for _, flag := range []byte{1 << 3, 1 << 4} {
+			head := []byte{0x1f, 0x8b, 8, flag, 0, 0, 0, 0, 0, 0}
+			head = append(append(head, bytes.Repeat([]byte{'n'}, n)...), 0, 3, 0) // an empty block
+			compare(t, append(head, make([]byte, 8)...))
+		}
+	}
+}
+
 // TestErrors: errors stay, and are those of both sides.
 func TestErrors(t *testing.T) {
 	packed := pack(t, noise(2000), 6)

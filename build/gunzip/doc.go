@@ -5,10 +5,9 @@
 //
 // In: an io.Reader over one or more members. Out: what they hold, one after
 // the other. CRC-32 and size of each member are checked inside Read. What is
-// taken and what refused is as in compress/gzip, but that a file's name may
-// have any length. What was read before an error is in the file. Errors are
-// io.ErrUnexpectedEOF of a file that is cut off, those of compress/gzip, one
-// of a damaged stream, and the source's.
+// taken and what refused is as in compress/gzip. What was read before an error
+// is in the file. Errors are io.ErrUnexpectedEOF of a file that is cut off,
+// those of compress/gzip, one of a damaged stream, and the source's.
 //
 // Open reader.go first, then inflate.go.
 package gunzip

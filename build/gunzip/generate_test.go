@@ -318,7 +318,7 @@ func (g *generator) header() {
 	}
 	for _, flag := range []byte{hasName, hasComment} {
 		if flags&flag != 0 {
-			h = append(append(h, bytes.Repeat([]byte{'n'}, g.r.IntN(500))...), 0) // the standard library takes 511
+			h = append(append(h, bytes.Repeat([]byte{'n'}, g.extra(9))...), 0)
 		}
 	}
 	if flags&hasCRC != 0 {

@@ -3,6 +3,7 @@ package gunzip
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"hash/crc32"
 	"io"
 )
@@ -83,19 +84,14 @@ func (z *Reader) nextMember() error {
 	if err := z.bytes(t[:]); err != nil {
 		return err
 	}
-	if le32(t[:]) != z.crc || le32(t[4:]) != z.size {
+	if binary.LittleEndian.Uint32(t[:]) != z.crc || binary.LittleEndian.Uint32(t[4:]) != z.size {
 		return gzip.ErrChecksum
 	}
 	return z.header()
 }
 
-func le32(b []byte) uint32 {
-	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
-}
-
 // header reads a member's header (RFC 1952, 2.3); io.EOF is that there is none.
 func (z *Reader) header() error {
-	const hasCRC, hasExtra, hasName, hasComment = 1 << 1, 1 << 2, 1 << 3, 1 << 4
 	z.begin()
 	z.crc, z.size = 0, 0
 	switch ended, err := z.ended(); {
@@ -111,33 +107,45 @@ func (z *Reader) header() error {
 	if !bytes.Equal(h[:3], []byte{0x1f, 0x8b, 8}) {
 		return gzip.ErrHeader
 	}
-	crc := crc32.ChecksumIEEE(h[:])
+	return z.fields(h[3], crc32.ChecksumIEEE(h[:]))
+}
+
+// fields reads the optional fields of a header after those that have this
+// checksum.
+func (z *Reader) fields(flags byte, crc uint32) error {
+	const hasCRC, hasExtra, hasName, hasComment = 1 << 1, 1 << 2, 1 << 3, 1 << 4
+	const maxString = 512 // bytes of a name or a comment with the zero after it, as in compress/gzip
+	var b [2]byte
 	field := func(p []byte) error {
 		err := z.bytes(p)
 		crc = crc32.Update(crc, crc32.IEEETable, p)
 		return err
 	}
-	if h[3]&hasExtra != 0 {
-		if err := field(h[:2]); err != nil {
+	if flags&hasExtra != 0 {
+		if err := field(b[:]); err != nil {
 			return err
 		}
-		if err := field(make([]byte, int(h[0])|int(h[1])<<8)); err != nil {
+		if err := field(make([]byte, binary.LittleEndian.Uint16(b[:]))); err != nil {
 			return err
 		}
 	}
 	for _, flag := range []byte{hasName, hasComment} {
-		for h[0] = 1; h[3]&flag != 0 && h[0] != 0; {
-			if err := field(h[:1]); err != nil {
+		b[0] = 1
+		for n := 0; flags&flag != 0 && b[0] != 0; n++ {
+			if n == maxString {
+				return gzip.ErrHeader
+			}
+			if err := field(b[:1]); err != nil {
 				return err
 			}
 		}
 	}
-	if h[3]&hasCRC != 0 {
-		want := uint16(crc)
-		if err := z.bytes(h[:2]); err != nil {
+	want := uint16(crc)
+	if flags&hasCRC != 0 {
+		if err := z.bytes(b[:]); err != nil {
 			return err
 		}
-		if uint16(h[0])|uint16(h[1])<<8 != want {
+		if binary.LittleEndian.Uint16(b[:]) != want {
 			return gzip.ErrHeader
 		}
 	}
