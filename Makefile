@@ -15,8 +15,8 @@ OUT  ?= out/hook
 # Tests over Debian's real packages: unpacking them takes minutes under the race
 # detector, so they also run, and fill their caches, without it.
 REAL := ./build ./build/debian ./embed ./kernel ./cmd/hooksmith/internal/bootfiles
-# Machines in QEMU: what was built; and the way there, from power-on through the boot server. One at a time.
-BOOT := -p 1 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
+# Machines in QEMU: what was built; and the way there, from power-on through the boot server. A machine takes one processor.
+BOOT := -p 2 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
 
 .PHONY: hookos build guest test lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs publish-needs clean
 
