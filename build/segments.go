@@ -149,8 +149,9 @@ func (b *builder) cut(tree *rootfs.Tree, parts []part, embedded []embeddedTree, 
 	return cuts, err
 }
 
-// defaultZstdLevel costs two seconds more than the encoder's own default for a
-// HookOS, once, and saves 4% of what every machine downloads (README: figures).
+// defaultZstdLevel is one of those at which repetitions are found far back
+// (initramfs.Zstd): smaller than zstd -9. The fastest level saves a fifth of
+// the compressor's time and makes a third more bytes.
 const defaultZstdLevel = 7
 
 // level is the compression level of what is not compressed yet.

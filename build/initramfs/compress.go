@@ -93,7 +93,7 @@ type zstdLevel struct {
 	jobs   bool // cut the input into jobs that run in parallel
 }
 
-// longLevels are those at which zstdlong compresses. It is smaller than
+// From firstLong to lastLong zstdlong compresses. It is smaller than
 // klauspost's encoder at any but its best speed, and as fast as its second
 // fastest (BenchmarkZstdLevels): programs share much, far apart.
 const firstLong, lastLong = 3, 9
@@ -107,7 +107,7 @@ const firstLong, lastLong = 3, 9
 // the result a fifth smaller. There the jobs, of four windows each, would take
 // gigabytes, so these levels run on one processor.
 var zstdLevels = []zstdLevel{
-	{2, zstd.SpeedFastest, 4 << 20, true},
+	{2, zstd.SpeedFastest, 4 << 20, false}, // jobs cost it half as much again
 	{19, zstd.SpeedBestCompression, 8 << 20, true},
 	{20, zstd.SpeedBestCompression, 32 << 20, false},
 	{21, zstd.SpeedBestCompression, 64 << 20, false},

@@ -31,7 +31,7 @@ func (o *buildFlags) add(cmd *cobra.Command) {
 	addChoice(cmd, &o.format, "format", "what to write: kernel and initramfs, or everything as one tar", string(build.KernelInitrd), string(build.Tar))
 	f.StringVar(&o.compress, "compress", "zstd", "compression of the initramfs: zstd, gzip or none")
 	f.IntVar(&o.level, "level", 0, "compression `LEVEL`: zstd 1-22, gzip 1-9 (default balances time and size)")
-	f.BoolVar(&o.dev, "dev", false, "compress faster; the initramfs is about an eighth larger")
+	f.BoolVar(&o.dev, "dev", false, "compress a little faster; the initramfs is about a third larger")
 	cmd.MarkFlagsMutuallyExclusive("dev", "level")
 	addChoice(cmd, &o.segments, "segments", "divide the initramfs, so that a rebuild compresses only what changed", "on", "off")
 	f.BoolVar(&o.locked, "locked", false, "build from the lock file; fail if anything differs from it")
@@ -54,7 +54,7 @@ func (o *buildFlags) apply(opt *build.Options) error {
 		return &usageError{fmt.Errorf("--level: %w", err)}
 	}
 	if o.dev && opt.Compression != initramfs.None {
-		const zstd, gzip = 3, 1
+		const zstd, gzip = 1, 1
 		if opt.Level = zstd; opt.Compression == initramfs.Gzip {
 			opt.Level = gzip
 		}
