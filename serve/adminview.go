@@ -121,6 +121,8 @@ func (s *Server) notReady() (reasons []string) {
 	}
 	if st := s.web.ArtifactStatus(); st.Error != "" {
 		add("artifacts: %s", st.Error)
+	} else if st.Refused != "" {
+		add("artifacts: the new files are refused, those of before stay in use: %s", st.Refused)
 	}
 	if disk := s.timeline.Status().Disk; disk.Error != "" {
 		add("timeline: %s", disk.Error)

@@ -34,6 +34,7 @@ type Config struct {
 	RA         bool          // router advertisements that offer no prefix
 
 	Artifacts    string   // folder with kernel and initramfs
+	Signature    string   // public key file by which the artifacts have to be signed; "": not asked for
 	Hardware     []string // files and folders
 	IPXEDir      string   // "": what Options.Binaries has
 	IPXEBinaries []string // ARCH=FILE
@@ -155,6 +156,9 @@ func (c *Config) validateTogether() (errs []error) {
 	if c.HTTPSPort != 0 && c.TLSCert == "" {
 		bad("https-port: HTTPS needs tls-cert and tls-key")
 	}
+	if c.Signature != "" && c.Artifacts == "" {
+		bad("require-signature: only artifacts that this server has can be verified: name their folder with artifacts")
+	}
 	if c.proxies() && c.Unknown == pool {
 		bad("unknown: a proxy gives no addresses, so there is no pool; dhcp-mode auto-proxy boots unknown machines")
 	}
@@ -200,6 +204,7 @@ func (c *Config) relativeTo(dir string, set func(name string) bool) {
 		}
 	}
 	fix("artifacts", &c.Artifacts)
+	fix("require-signature", &c.Signature)
 	fix("ipxe-dir", &c.IPXEDir)
 	fix("tls-cert", &c.TLSCert)
 	fix("tls-key", &c.TLSKey)

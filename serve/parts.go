@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -81,6 +82,9 @@ func (s *Server) bindTFTP(ctx context.Context) error {
 		}
 		s.closers = append(s.closers, root)
 		files.artifacts = tftp.Dir(root)
+		if s.plan.verify != nil {
+			files.artifacts = s.verifiedFiles()
+		}
 	}
 	conn, err := listenUDP(ctx, "TFTP", "", tftpPort)
 	if err != nil {
@@ -98,11 +102,21 @@ func (s *Server) bindTFTP(ctx context.Context) error {
 	return nil
 }
 
+// verifiedFiles are the artifacts that HTTP serves.
+func (s *Server) verifiedFiles() tftp.FileSystem {
+	return tftp.FileSystemFunc(func(_ context.Context, r tftp.Request) (tftp.File, error) {
+		if r.Name == "" {
+			return nil, fs.ErrPermission
+		}
+		return s.web.Open(r.Client.Addr(), r.Name)
+	})
+}
+
 // bindWeb binds HTTP and HTTPS.
 func (s *Server) bindWeb(ctx context.Context) error {
 	c, b := &s.plan.Config, s.plan.boots
 	s.web = &web.Server{
-		Artifacts: c.Artifacts, Binaries: s.plan.Binaries,
+		Artifacts: c.Artifacts, Verify: s.plan.verify, Binaries: s.plan.Binaries,
 		Scripts:  func(local netip.Addr) *ipxe.Scripts { return b.scriptsFor(local) },
 		Hardware: b.hardware,
 		MACOf:    func(ip netip.Addr) (string, bool) { mac := b.macOf(ip); return mac, mac != "" },

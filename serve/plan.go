@@ -13,6 +13,7 @@ import (
 	"hooksmith/serve/dhcp"
 	"hooksmith/serve/hardware"
 	"hooksmith/serve/ipxe"
+	"hooksmith/serve/web"
 )
 
 // Options are what a server needs beside its Config.
@@ -20,6 +21,9 @@ type Options struct {
 	// Binaries has the boot binaries; it is not called if Config.IPXEDir names
 	// a folder. What it returns is used as long as the server is.
 	Binaries func(ctx context.Context) (fs.FS, error)
+	// Verifier makes of Config.Signature, the file of a public key, what every set
+	// of artifacts has to pass. It is called only if that is set.
+	Verifier func(key string) (web.Verify, error)
 	Version  string           // of the program, shown on the page
 	Log      *slog.Logger     // nil: silent
 	Now      func() time.Time // nil: time.Now
@@ -37,8 +41,9 @@ type Plan struct {
 	Binaries *ipxe.Binaries
 	Machines int
 
-	boots *boots
-	opt   Options
+	boots  *boots
+	opt    Options
+	verify web.Verify // nil: artifacts are served as they are
 }
 
 // anywhere stands for a server whose address is not known.
@@ -73,6 +78,9 @@ func NewPlan(ctx context.Context, c Config, opt Options) (*Plan, error) {
 		return nil, err
 	}
 	if err := checkArtifacts(p.Config.Artifacts); err != nil {
+		return nil, err
+	}
+	if err := p.signature(); err != nil {
 		return nil, err
 	}
 	// 4. What they run: every machine's script is made once.
@@ -148,6 +156,41 @@ func (p *Plan) binaries(ctx context.Context) (err error) {
 	}
 	p.boots.rule, err = ipxe.NewRule(p.Binaries, ipxe.RuleOptions{Overrides: overrides, UserClasses: p.Config.UserClasses})
 	return err
+}
+
+// UnsignedError says that the artifacts may not be served.
+type UnsignedError struct {
+	Folder, Key string
+	Err         error
+}
+
+func (e *UnsignedError) Error() string {
+	return fmt.Sprintf("artifacts: %s is not signed by %s: %v", e.Folder, e.Key, e.Err)
+}
+func (e *UnsignedError) Unwrap() error { return e.Err }
+
+// signature verifies the artifacts that are there now. The web server does so
+// again for what it opens, now and later.
+func (p *Plan) signature() (err error) {
+	c := &p.Config
+	if c.Signature == "" || p.opt.Anywhere {
+		return nil
+	}
+	if p.opt.Verifier == nil {
+		return errors.New("require-signature: this program cannot verify signatures")
+	}
+	if p.verify, err = p.opt.Verifier(c.Signature); err != nil {
+		return fmt.Errorf("require-signature: %w", err)
+	}
+	root, err := os.OpenRoot(c.Artifacts)
+	if err != nil {
+		return &NoArtifactsError{err}
+	}
+	defer root.Close()
+	if _, err := p.verify(root.FS()); err != nil {
+		return &UnsignedError{c.Artifacts, c.Signature, err}
+	}
+	return nil
 }
 
 // NoArtifactsError says that there is nothing to boot in the folder.

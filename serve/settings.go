@@ -59,6 +59,7 @@ func (c *Config) networkSettings() []*Setting {
 func (c *Config) bootSettings() []*Setting {
 	return section("what boots", []*Setting{
 		{Name: "artifacts", Usage: "`FOLDER` with vmlinuz-* and initramfs-*, served as /hook/", field: &c.Artifacts},
+		{Name: "require-signature", Usage: "serve only artifacts that are signed by this public key `FILE`, file by file", field: &c.Signature},
 		{Name: "hardware", Usage: "hardware data: hardware.csv, Tinkerbell Hardware YAML or our own, a `FILE` or folder (repeatable)", field: &c.Hardware, Split: ","},
 		{Name: "ipxe-dir", Usage: "`FOLDER` with boot binaries (default Debian's package ipxe, downloaded and verified)", field: &c.IPXEDir},
 		{Name: "ipxe-binary", Usage: "binary for an architecture of DHCP option 93, `ARCH=FILE`, as in 7=snponly.efi (repeatable)", field: &c.IPXEBinaries, Split: ","},

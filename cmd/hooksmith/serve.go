@@ -156,7 +156,7 @@ func (a *app) defaultState() (dir, origin string) {
 // options are what the server needs from here: boot binaries, the log.
 func (o *serveFlags) options(a *app, c *serve.Config) serve.Options {
 	return serve.Options{
-		Version: ourVersion(), Log: a.log,
+		Version: ourVersion(), Log: a.log, Verifier: requireSignature,
 		Binaries: func(ctx context.Context) (fs.FS, error) { return o.binaries(ctx, a, o.cache(a, c)) },
 	}
 }
@@ -247,6 +247,10 @@ systemd (hooksmith serve install), or as root with --user.`,
 
 // servable adds the next step to errors that have one.
 func servable(err error) error {
+	var unsigned *serve.UnsignedError
+	if errors.As(err, &unsigned) {
+		return withHint(err, "sign it where it was built: hooksmith sign %s --key KEY; or leave --require-signature out", unsigned.Folder)
+	}
 	var none *serve.NoArtifactsError
 	if errors.As(err, &none) {
 		return withHint(err, "build HookOS first: hooksmith build --out out/hook, and name the folder with --artifacts")

@@ -195,7 +195,7 @@ func absolute(s *serve.Setting) any {
 		return path
 	}
 	switch s.Name {
-	case "artifacts", "ipxe-dir", "tls-cert", "tls-key", "token-file":
+	case "artifacts", "require-signature", "ipxe-dir", "tls-cert", "tls-key", "token-file":
 		return fix(fmt.Sprint(s.Get()))
 	case "hardware":
 		var all []string

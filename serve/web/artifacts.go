@@ -22,6 +22,8 @@ type artifacts struct {
 	log     *slog.Logger
 	digests *digests
 	now     func() time.Time
+	check   Verify  // nil: none
+	checks  counter // that run
 
 	mu      sync.Mutex
 	root    *os.Root
@@ -98,6 +100,15 @@ func (a *artifacts) find(name string, who asker) (*opened, *os.Root, error) {
 			o.former = former && !f.current.has(h)
 			return o, a.root, nil
 		}
+		if a.check != nil {
+			return nil, nil, err
+		}
+	}
+	if a.check != nil { // only what was verified
+		if info, err := a.root.Stat(name); err == nil && info.IsDir() {
+			return nil, nil, errIsFolder
+		}
+		return nil, nil, fs.ErrNotExist
 	}
 	o, err := openLive(a.root, name)
 	return o, a.root, err
@@ -111,6 +122,13 @@ func (a *artifacts) uptodate(dir, base string) (*folder, error) {
 			return nil, err
 		}
 		f, err := a.folder(dir, base)
+		if err == nil && f.current == nil {
+			if f.checking == nil || try == 3 {
+				return nil, &refusedError{path.Join(a.path, dir), f.refusal}
+			}
+			a.await(f.checking)
+			continue
+		}
 		if err != nil || !f.soon || try == 3 {
 			return f, err
 		}
@@ -262,6 +280,7 @@ func (a *artifacts) tidy() {
 // close lets go of everything; a later open begins anew.
 func (a *artifacts) close() {
 	a.digests.stop()
+	defer a.checks.wait() // they end, as their files are closed
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for ip := range a.pins {

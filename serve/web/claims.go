@@ -137,7 +137,14 @@ func (a *artifacts) status() ArtifactStatus {
 		st.Error = err.Error()
 		return st
 	}
+	if f.refusal != nil {
+		st.Refused = f.refusal.Error()
+	}
 	s := f.current
+	if s == nil {
+		st.Error = (&refusedError{a.path, f.refusal}).Error()
+		return st
+	}
 	st.Build, st.Since = s.claims.build, s.since
 	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		h := s.files[name]
@@ -149,6 +156,9 @@ func (a *artifacts) status() ArtifactStatus {
 			}
 		}
 		st.Files = append(st.Files, file)
+	}
+	if a.check != nil {
+		return st // all files were compared
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.claims.sizes)) {
 		size := s.claims.sizes[name]

@@ -66,12 +66,20 @@ type folder struct {
 	next      map[string]identity
 	nextSince time.Time
 	soon      bool // it is all of it, if nothing happened in the last tick
+
+	checking *checked            // new files that are being verified
+	refused  map[string]identity // files that were not as they have to be, and why
+	refusal  error
 }
 
 func (f *folder) drop() {
 	if f.current != nil {
 		f.current.release()
 		f.current = nil
+	}
+	if f.checking != nil {
+		f.checking.snap.release()
+		f.checking = nil
 	}
 }
 
@@ -131,9 +139,13 @@ func (a *artifacts) update(f *folder, dirID identity) error {
 		return err
 	}
 	f.soon = false
+	if f.checking != nil || f.refused != nil && maps.EqualFunc(f.refused, files, identity.same) {
+		return nil
+	}
 	if f.current != nil {
 		if maps.EqualFunc(f.current.all, files, identity.same) {
 			f.next, f.dirID = nil, dirID
+			f.refused, f.refusal = nil, nil
 			return nil
 		}
 		if !a.settled(f, files, time.Unix(0, max(newest, dirID.mtime, dirID.ctime))) {
@@ -148,8 +160,13 @@ func (a *artifacts) update(f *folder, dirID identity) error {
 		f.soon = err == nil
 		return nil
 	}
+	f.next = nil
+	if a.check != nil {
+		a.examine(f, s, dirID)
+		return nil
+	}
 	a.take(f, s)
-	f.next, f.dirID = nil, dirID
+	f.dirID = dirID
 	return nil
 }
 

@@ -70,10 +70,14 @@ func (a *artifacts) list(dir string) ([]entry, error) {
 		return nil, err
 	}
 	slices.Sort(names)
+	mayList, err := a.listed(dir)
+	if err != nil {
+		return nil, err
+	}
 	var entries []entry
 	for _, name := range names {
 		info, err := a.root.Stat(path.Join(dir, name))
-		if err != nil || strings.HasPrefix(name, ".") || !info.IsDir() && !info.Mode().IsRegular() {
+		if err != nil || strings.HasPrefix(name, ".") || !info.IsDir() && (!info.Mode().IsRegular() || !mayList(name)) {
 			continue
 		}
 		e := entry{Name: name, Size: info.Size(), Time: info.ModTime(), Folder: info.IsDir()}

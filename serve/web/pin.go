@@ -51,7 +51,7 @@ func (a *artifacts) choose(f *folder, base string, who asker) (snap *snapshot, f
 // always the present ones.
 func document(base string) bool {
 	switch path.Ext(base) {
-	case ".json", ".txt", ".lock", ".md", ".asc", ".sig":
+	case ".json", ".txt", ".lock", ".md", ".asc", ".sig", ".minisig":
 		return true
 	}
 	return false

@@ -34,6 +34,10 @@ type Server struct {
 	// under its name changes, a symbolic link in it included. "": none.
 	Artifacts string
 
+	// Verify has to allow the files of a folder before they are served; what it
+	// refuses stays out, and the files of before in use. Nil: no such thing.
+	Verify Verify
+
 	// Binaries are the iPXE binaries; nil: none.
 	Binaries *ipxe.Binaries
 
@@ -100,6 +104,7 @@ type ArtifactStatus struct {
 	Since    time.Time    `json:"since"`           // when these files were taken up
 	Files    []FileStatus `json:"files"`
 	Problems []string     `json:"problems,omitempty"` // a file is not what hook.json says
+	Refused  string       `json:"refused,omitempty"`  // by Server.Verify: what stands there now, and why
 }
 
 // FileStatus is one file at /hook/.

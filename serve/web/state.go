@@ -32,6 +32,7 @@ func (s *Server) init() *state {
 			st.log = slog.New(slog.DiscardHandler)
 		}
 		st.artifacts = newArtifacts(s.Artifacts, st.log)
+		st.artifacts.check = s.Verify
 		st.admission = newAdmission(st.limits, s.trusted, func() { st.refused.Add(1) })
 		s.state = st
 	})
