@@ -73,14 +73,14 @@ for run in 1 2 3; do
 	plain=$wall
 	measure "cp, sync, sha512sum $run" bash "$work/copysync.sh" "$set" "$work/copysync"
 	synced=$wall
-	measure "publish folder $run" ${HOOKSMITH:-bin/hooksmith} publish "$work/www" --from "$set" --no-check
+	measure "publish folder $run" "${HOOKSMITH:-bin/hooksmith}" publish "$work/www" --from "$set" --no-check
 	ratio "$plain"
 	ratio "$synced"
-	measure "publish folder again $run" ${HOOKSMITH:-bin/hooksmith} publish "$work/www" --from "$set" --no-check
+	measure "publish folder again $run" "${HOOKSMITH:-bin/hooksmith}" publish "$work/www" --from "$set" --no-check
 	rm -rf "$work/s3/hook"/*
 	measure "rclone copy $run" "${rclone[@]}" copy "$set" ":s3:hook/rclone"
 	copied=$wall
-	measure "publish s3 $run" ${HOOKSMITH:-bin/hooksmith} publish "s3://hook/boot?endpoint=http://127.0.0.1:$port" --from "$set" --no-check
+	measure "publish s3 $run" "${HOOKSMITH:-bin/hooksmith}" publish "s3://hook/boot?endpoint=http://127.0.0.1:$port" --from "$set" --no-check
 	ratio "$copied"
 done
 uptime
