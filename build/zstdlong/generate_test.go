@@ -107,7 +107,11 @@ func (g *generator) next() {
 		parts = append(parts, p)
 	}
 	g.match.recent = recent
-	g.add(parts, g.bytes(min(room, g.number(literalEdges, maxBlock))))
+	if rest := g.bytes(min(room, g.number(literalEdges, maxBlock))); g.IntN(4) == 0 {
+		g.offer(parts, rest)
+	} else {
+		g.add(parts, rest)
+	}
 }
 
 // generate makes a frame by the choices of a source.
@@ -160,7 +164,7 @@ func TestGenerated(t *testing.T) {
 		var all, want []byte
 		for range batch {
 			f := generate(rand.NewPCG(seed, 3))
-			count(f.out, kinds)
+			count(f.out[6:], kinds) // after the frame's header
 			all, want = append(all, f.end()...), append(want, f.content...)
 			seed++
 		}
@@ -194,8 +198,8 @@ var allKinds = []string{
 
 // count counts the kinds of blocks and of their sections, whose heads are read
 // here once more (RFC 8878, 3.1.1.2 and 3.1.1.3).
-func count(frame []byte, kinds map[string]int) {
-	for b := frame[6:]; len(b) > 0; {
+func count(b []byte, kinds map[string]int) {
+	for len(b) > 0 {
 		h := int(b[0]) | int(b[1])<<8 | int(b[2])<<16
 		size := h >> 3
 		switch b = b[3:]; h >> 1 & 3 {

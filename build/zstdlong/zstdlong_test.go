@@ -152,6 +152,23 @@ func TestFarBack(t *testing.T) {
 	}
 }
 
+// TestWindowToTheByte: what is exactly one window back is referred to, what is
+// one byte farther is not.
+func TestWindowToTheByte(t *testing.T) {
+	const window = 1 << 20
+	for back, most := range map[int]int{window - 1: 1 << 10, window: 1 << 10, window + 1: 501_000} {
+		piece := noise(1, 500_000)
+		content := bytes.Join([][]byte{piece, noise(2, back-len(piece)), piece}, nil)
+		frame := pack(t, content, Options{Window: window}, 1<<30)
+		if n := len(frame) - back; n > most || most > 1<<10 && n < 500_000 {
+			t.Errorf("%d bytes back: %d bytes", back, n)
+		}
+		if !bytes.Equal(unpack(t, frame), content) {
+			t.Errorf("%d bytes back: other content", back)
+		}
+	}
+}
+
 // TestSlide compresses more than the buffer holds.
 func TestSlide(t *testing.T) {
 	piece := code(9, 1<<20)
