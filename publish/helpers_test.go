@@ -23,6 +23,10 @@ import (
 	"hooksmith/publish/verify"
 )
 
+// slow: HOOKSMITH_SLOW=1 has every fault injected everywhere and every race run
+// a hundred times, which takes minutes.
+var slow = os.Getenv("HOOKSMITH_SLOW") != ""
+
 // quick is patience that does not keep a test waiting.
 var quick = store.Patience{Tries: 4, Pause: 10 * time.Millisecond}
 
