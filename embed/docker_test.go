@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -263,15 +264,20 @@ func (d *dockerd) output(t *testing.T, ref string, command ...string) string {
 	case err := <-failed:
 		t.Fatal(err)
 	}
-	rc, err := d.ContainerLogs(t.Context(), id, container.LogsOptions{ShowStdout: true, ShowStderr: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rc.Close()
 	var b bytes.Buffer
-	if _, err := stdcopy.StdCopy(&b, &b, rc); err != nil {
-		t.Fatal(err)
-	}
+	await(t, "the log", func() error { // may be written after the container has ended
+		b.Reset()
+		rc, err := d.ContainerLogs(t.Context(), id, container.LogsOptions{ShowStdout: true, ShowStderr: true})
+		if err != nil {
+			return err
+		}
+		defer rc.Close()
+		_, err = stdcopy.StdCopy(&b, &b, rc)
+		if err == nil && b.Len() == 0 {
+			return errors.New("it is empty")
+		}
+		return err
+	})
 	return strings.TrimSpace(b.String())
 }
 
