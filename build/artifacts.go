@@ -82,7 +82,7 @@ type Segment struct {
 
 // Input is one thing that a build consumed.
 type Input struct {
-	Kind    string   `json:"kind"` // package, image, template, policy, guest, file
+	Kind    string   `json:"kind"` // package, image, image package, template, policy, guest, file
 	Name    string   `json:"name"`
 	Version string   `json:"version,omitempty"`
 	Arch    string   `json:"arch,omitempty"`
@@ -90,6 +90,7 @@ type Input struct {
 	Source  string   `json:"source,omitempty"` // Debian source package (version), or an image's reference
 	License []string `json:"license,omitempty"`
 	UsedBy  []string `json:"used_by,omitempty"` // image definitions that hold it
+	PURL    string   `json:"purl,omitempty"`    // of an image package, as its image's SBOM has it
 }
 
 // MissingFirmware is a module whose device will not work for want of a file.

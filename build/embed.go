@@ -59,6 +59,7 @@ func (p *Plan) planEmbed(ctx context.Context) error {
 		p.inputs = append(p.inputs, Input{Kind: "embedded image", Name: embedName(w), Version: w.Source + " " + f.digest})
 		if in := (Input{Kind: "image", Name: linuxkit.ReferenceExpand(w.Source), Version: f.digest}); !slices.ContainsFunc(p.inputs, in.same) {
 			p.inputs = append(p.inputs, in)
+			p.inputs = append(p.inputs, f.packages...)
 		}
 	}
 	if !embed.HasWorker(p.opt.Embed) {

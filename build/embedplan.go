@@ -134,7 +134,7 @@ func planOnlyEmbed(ctx context.Context, opt Options) (*builder, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Plan{opt: opt, foreign: &foreign{source: opt.Images, found: map[string]*foreignImage{}}}
+	p := &Plan{opt: opt, foreign: &foreign{source: opt.Images, noSBOM: true, found: map[string]*foreignImage{}}}
 	if err := p.planEmbed(ctx); err != nil {
 		return nil, err
 	}

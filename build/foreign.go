@@ -20,6 +20,7 @@ import (
 // foreign are the images of others, each found once, several at a time.
 type foreign struct {
 	source linuxkit.Resolver
+	noSBOM bool
 
 	mu    sync.Mutex
 	found map[string]*foreignImage
@@ -27,9 +28,10 @@ type foreign struct {
 
 // foreignImage is what asking for a reference came to.
 type foreignImage struct {
-	img    v1.Image
-	digest string
-	err    error
+	img      v1.Image
+	digest   string
+	packages []Input // what its SBOM says
+	err      error
 }
 
 func (f *foreign) get(ref string) *foreignImage {
@@ -77,7 +79,11 @@ func (f *foreign) ask(ctx context.Context, ref string) *foreignImage {
 	if err == nil {
 		_, err = img.ConfigFile() // read here, where several are read at once
 	}
-	return &foreignImage{img: img, digest: digest.String(), err: err}
+	found := &foreignImage{img: img, digest: digest.String(), err: err}
+	if err == nil && !f.noSBOM {
+		found.packages, found.err = attestedPackages(ctx, ref, img)
+	}
+	return found
 }
 
 // resolve parses the expanded template, finds all images, and merges their
@@ -94,7 +100,7 @@ func (p *Plan) resolve(ctx context.Context) error {
 	if err := p.checkKernelImage(); err != nil {
 		return err
 	}
-	p.foreign = &foreign{source: p.opt.Images, found: map[string]*foreignImage{}}
+	p.foreign = &foreign{source: p.opt.Images, noSBOM: p.opt.NoSBOM, found: map[string]*foreignImage{}}
 	var refs []string
 	for _, image := range p.cfg.Images() {
 		ref := linuxkit.ReferenceExpand(image.Ref)
@@ -114,6 +120,7 @@ func (p *Plan) resolve(ctx context.Context) error {
 	for _, ref := range refs {
 		if f := p.foreign.get(ref); f.err == nil {
 			p.inputs = append(p.inputs, Input{Kind: "image", Name: ref, Version: f.digest})
+			p.inputs = append(p.inputs, f.packages...)
 		}
 	}
 	for _, v := range p.resolved.Volumes {

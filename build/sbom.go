@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -39,8 +40,19 @@ func (m *Manifest) sbom() ([]byte, error) {
 		root := common.ElementID("HookOS-" + idString(b.OutputID))
 		doc.Packages = append(doc.Packages, rootPackage(root, b))
 		doc.Relationships = append(doc.Relationships, relate("DOCUMENT", "DESCRIBES", root))
+		holders := map[string]common.ElementID{}
 		for _, in := range b.Inputs {
-			if in.Kind != "package" && in.Kind != "image" {
+			if in.Kind == "image" {
+				holders[in.Name] = inputID(in)
+			}
+		}
+		for _, in := range b.Inputs {
+			holder := root
+			switch in.Kind {
+			case "package", "image":
+			case "image package":
+				holder = cmp.Or(holders[in.Source], root)
+			default:
 				continue
 			}
 			p := inputPackage(in)
@@ -48,7 +60,7 @@ func (m *Manifest) sbom() ([]byte, error) {
 				known[p.PackageSPDXIdentifier] = true
 				doc.Packages = append(doc.Packages, p)
 			}
-			doc.Relationships = append(doc.Relationships, relate(root, "CONTAINS", p.PackageSPDXIdentifier))
+			doc.Relationships = append(doc.Relationships, relate(holder, "CONTAINS", p.PackageSPDXIdentifier))
 		}
 	}
 	doc.OtherLicenses = licenseRefs(doc.Packages)
@@ -73,10 +85,14 @@ func rootPackage(id common.ElementID, a Artifacts) *spdx.Package {
 	return p
 }
 
+func inputID(in Input) common.ElementID {
+	return common.ElementID(idString(in.Kind + "-" + in.Name + "-" + in.Version + "-" + in.Arch + in.PURL))
+}
+
 func inputPackage(in Input) *spdx.Package {
 	p := &spdx.Package{
 		PackageName:             in.Name,
-		PackageSPDXIdentifier:   common.ElementID(idString(in.Kind + "-" + in.Name + "-" + in.Version + "-" + in.Arch)),
+		PackageSPDXIdentifier:   inputID(in),
 		PackageVersion:          in.Version,
 		PackageDownloadLocation: "NOASSERTION",
 		PackageLicenseConcluded: "NOASSERTION",
@@ -85,6 +101,12 @@ func inputPackage(in Input) *spdx.Package {
 	}
 	if in.SHA256 != "" {
 		p.PackageChecksums = []common.Checksum{{Algorithm: common.SHA256, Value: in.SHA256}}
+	}
+	if in.Kind == "image package" && len(in.License) > 0 {
+		p.PackageLicenseDeclared = in.License[0] // an expression already
+	}
+	if in.PURL != "" {
+		p.PackageExternalReferences = []*spdx.PackageExternalReference{{Category: "PACKAGE-MANAGER", RefType: "purl", Locator: in.PURL}}
 	}
 	if in.Kind == "package" {
 		p.PackageSupplier = &common.Supplier{SupplierType: "Organization", Supplier: "Debian"}

@@ -117,12 +117,18 @@ func fixedPrefixes() (literal, distance *prefix) {
 	return literal, distance
 }
 
-// dynamic writes the lengths of two new codes (RFC 1951, 3.2.7).
+// dynamic writes the lengths of two new codes.
 func (g *generator) dynamic() (literal, distance *prefix) {
 	literal, distance = g.newPrefix(286, 15, 256), g.newPrefix(30, 15)
 	if g.fault() {
 		literal.lengths[256] = 0
 	}
+	g.lengths(literal, distance)
+	return literal, distance
+}
+
+// lengths writes the lengths of codes (RFC 1951, 3.2.7).
+func (g *generator) lengths(literal, distance *prefix) {
 	nl, nd := 286, 30
 	for nl > 257 && literal.lengths[nl-1] == 0 && !g.chance(9) {
 		nl--
@@ -157,7 +163,6 @@ func (g *generator) dynamic() (literal, distance *prefix) {
 		g.symbol(own, s[0])
 		g.put(s[1], map[int]int{16: 2, 17: 3, 18: 7}[s[0]])
 	}
-	return literal, distance
 }
 
 // runs are the symbols of lengths, and what their extra bits are.
@@ -337,13 +342,18 @@ func (g *generator) member() (content []byte) {
 		g.block(0)
 	}
 	g.block(1)
+	g.trailer()
+	return g.content
+}
+
+// trailer ends a member.
+func (g *generator) trailer() {
 	g.align()
 	trailer := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(g.content)), uint32(len(g.content)))
 	if g.fault() {
 		trailer[g.r.IntN(8)] ^= byte(1 << g.r.IntN(8))
 	}
 	g.out = append(g.out, trailer...)
-	return g.content
 }
 
 // file writes members, and returns what they hold.

@@ -58,7 +58,7 @@ func (t *table) build(size uint, lengths []uint8, meaning []entry) bool {
 			longest = n
 		}
 	}
-	if left > 0 && longest > 0 && (longest > 1 || count[1] != 1) {
+	if left > 0 && longest > 1 {
 		return false
 	}
 	t.reset(size)

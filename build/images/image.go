@@ -143,6 +143,10 @@ type image struct {
 	*manifest
 	config []byte
 	layers []v1.Layer
+
+	// Where it was found, and what its index attests of it.
+	content  content
+	attested []v1.Descriptor
 }
 
 var _ v1.Image = (*image)(nil)

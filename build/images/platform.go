@@ -117,23 +117,31 @@ type choice struct {
 	rank    int
 	have    []string
 	seen    int
-	damage  error // of candidates that cannot be read; told if nothing fits
+	// attested are the attestations of each image, of the index that it is in.
+	attested map[string][]v1.Descriptor
+	damage   error // of candidates that cannot be read; told if nothing fits
 }
 
 // choose returns the image manifest for want among ds, looking into indexes.
 func choose(ctx context.Context, c content, ds []v1.Descriptor, want v1.Platform) (v1.Descriptor, error) {
-	ch := &choice{content: c, want: want}
+	best, _, err := chooseAttested(ctx, c, ds, want)
+	return best, err
+}
+
+// chooseAttested is choose, and returns the attestations of what it chose.
+func chooseAttested(ctx context.Context, c content, ds []v1.Descriptor, want v1.Platform) (best v1.Descriptor, attested []v1.Descriptor, err error) {
+	ch := &choice{content: c, want: want, attested: map[string][]v1.Descriptor{}}
 	if err := ch.look(ctx, ds, 0); err != nil {
-		return v1.Descriptor{}, err
+		return best, nil, err
 	}
 	if ch.rank == 0 {
 		if ch.damage != nil && len(ch.have) == 0 {
-			return v1.Descriptor{}, ch.damage
+			return best, nil, ch.damage
 		}
 		slices.Sort(ch.have)
-		return v1.Descriptor{}, &platformError{want, slices.Compact(ch.have)}
+		return best, nil, &platformError{want, slices.Compact(ch.have)}
 	}
-	return ch.best, nil
+	return ch.best, ch.attested[ch.best.Digest.String()], nil
 }
 
 func (ch *choice) look(ctx context.Context, ds []v1.Descriptor, depth int) error {
@@ -142,6 +150,9 @@ func (ch *choice) look(ctx context.Context, ds []v1.Descriptor, depth int) error
 	}
 	for _, d := range ds {
 		if isAttestation(d) {
+			if of := d.Annotations[attestationOf]; of != "" {
+				ch.attested[of] = append(ch.attested[of], d)
+			}
 			continue
 		}
 		if err := ch.consider(ctx, d, depth); err != nil {

@@ -78,6 +78,7 @@ func (s *Sources) Image(ctx context.Context, ref string) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.place, err)
 	}
+	img.content, img.attested = f.content, f.attested
 	return img, nil
 }
 
@@ -215,10 +216,11 @@ func (s *Sources) setUp() (err error) {
 
 // found is what a place has for a reference.
 type found struct {
-	content content
-	descs   []v1.Descriptor // of an image or an index; several: one image for several platforms
-	best    v1.Descriptor   // the image for the platform
-	place   string
+	content  content
+	descs    []v1.Descriptor // of an image or an index; several: one image for several platforms
+	best     v1.Descriptor   // the image for the platform
+	attested []v1.Descriptor // what its index attests of it
+	place    string
 }
 
 // place is one of those that are asked in turn.
@@ -271,7 +273,7 @@ func (s *Sources) find(ctx context.Context, text string, fits func(context.Conte
 
 // hasPlatform chooses the image for the platform.
 func (s *Sources) hasPlatform(ctx context.Context, f *found) (err error) {
-	f.best, err = choose(ctx, f.content, f.descs, s.Platform)
+	f.best, f.attested, err = chooseAttested(ctx, f.content, f.descs, s.Platform)
 	return err
 }
 
