@@ -150,7 +150,7 @@ func azureHeaders(name string) *blob.HTTPHeaders {
 // Put writes an object, a large one in blocks that count when all have come.
 func (z *azure) Put(ctx context.Context, name, _ string, size int64, content Content) error {
 	_, err := z.client.NewBlockBlobClient(z.prefix+name).UploadStream(ctx, reader(content, size),
-		&blockblob.UploadStreamOptions{BlockSize: partSize, Concurrency: 2, HTTPHeaders: azureHeaders(name)})
+		&blockblob.UploadStreamOptions{BlockSize: 8 << 20, Concurrency: 2, HTTPHeaders: azureHeaders(name)})
 	return explainAzure(name, err)
 }
 

@@ -102,7 +102,8 @@ func (b *bucket) Get(ctx context.Context, name string, off, n int64) (io.ReadClo
 	return out.Body, nil
 }
 
-// Copy is done by the server.
+// Copy is done by the server, in one request: of parts that it copies,
+// versitygw makes objects with a wrong checksum.
 func (b *bucket) Copy(ctx context.Context, from, to string) error {
 	_, err := b.s3.CopyObject(ctx, &s3.CopyObjectInput{Bucket: &b.name, Key: aws.String(b.prefix + to),
 		CopySource: aws.String(url.QueryEscape(b.name + "/" + b.prefix + from))})

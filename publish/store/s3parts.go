@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	partSize      = 8 << 20
-	maxParts      = 10000 // of Amazon's
+	partSize      = 16 << 20 // sent from the file: it takes no memory
+	maxParts      = 10000    // of Amazon's
 	multipartFrom = 2 * partSize
 	partsAtOnce   = 4
 )
@@ -36,27 +36,42 @@ func (b *bucket) putParts(ctx context.Context, key string, resume bool, size int
 		}
 	}
 	if id == "" {
-		made, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: &key,
-			ContentType: aws.String(contentType(key)), CacheControl: aws.String("no-cache")})
-		if err != nil {
+		if id, err = b.begin(ctx, key); err != nil {
 			return explainCloud(key, err)
 		}
-		id = aws.ToString(made.UploadId)
 	}
 	parts, err := b.sendParts(ctx, key, id, length, size, content, have)
 	if err != nil {
 		if !resume { // nobody would take it up
-			_, _ = b.s3.AbortMultipartUpload(context.WithoutCancel(ctx), &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id})
+			b.abort(ctx, key, id)
 		}
 		return explainCloud(key, err)
 	}
-	_, err = b.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id,
+	return b.complete(ctx, key, id, parts)
+}
+
+func (b *bucket) begin(ctx context.Context, key string) (id string, err error) {
+	made, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &b.name, Key: &key,
+		ContentType: aws.String(contentType(key)), CacheControl: aws.String("no-cache")})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(made.UploadId), nil
+}
+
+func (b *bucket) complete(ctx context.Context, key, id string, parts []types.CompletedPart) error {
+	_, err := b.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id,
 		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts}})
 	if err != nil {
 		// A try whose answer was lost has completed it, or its parts do not fit: begin anew.
-		_, _ = b.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id})
+		b.abort(ctx, key, id)
 	}
 	return explainCloud(key, err)
+}
+
+// abort has the server remove parts that nobody will take up.
+func (b *bucket) abort(ctx context.Context, key, id string) {
+	_, _ = b.s3.AbortMultipartUpload(context.WithoutCancel(ctx), &s3.AbortMultipartUploadInput{Bucket: &b.name, Key: &key, UploadId: &id})
 }
 
 // unfinished finds an upload that was cut off, and its parts.
