@@ -41,6 +41,9 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 	if q.Get("request_checksum_calculation") == "" {
 		q.Set("request_checksum_calculation", "when_required") // older servers refuse the trailers; we read everything back
 	}
+	if q.Get("response_checksum_validation") == "" {
+		q.Set("response_checksum_validation", "when_required") // Publish compares SHA-256, and then sends all of it again
+	}
 	cfg, err := gcaws.V2ConfigFromURLParams(ctx, q)
 	if err != nil {
 		return nil, err
@@ -102,8 +105,7 @@ func (b *bucket) Get(ctx context.Context, name string, off, n int64) (io.ReadClo
 	return out.Body, nil
 }
 
-// Copy is done by the server, in one request: of parts that it copies,
-// versitygw makes objects with a wrong checksum.
+// Copy is done by the server.
 func (b *bucket) Copy(ctx context.Context, from, to string) error {
 	_, err := b.s3.CopyObject(ctx, &s3.CopyObjectInput{Bucket: &b.name, Key: aws.String(b.prefix + to),
 		CopySource: aws.String(url.QueryEscape(b.name + "/" + b.prefix + from))})
