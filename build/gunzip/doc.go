@@ -1,7 +1,7 @@
 // Package gunzip decompresses gzip files (RFC 1952) twice as fast as the
-// standard library, 1.7 times as fast as klauspost/compress: with 64 bits at a time, tables
-// of eleven bits and copies of sixteen bytes, as libdeflate does it in C.
-// Layers are most of what a build reads, and nearly all are gzip files.
+// standard library, 1.7 times as fast as klauspost/compress: with 64 bits at a
+// time, tables of eleven bits and copies of sixteen bytes, as libdeflate does
+// it in C. Layers are most of what a build reads, and nearly all are gzip files.
 //
 // In: an io.Reader over one or more members. Out: what they hold, one after
 // the other. CRC-32 and size of each member are checked inside Read. What is
