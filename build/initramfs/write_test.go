@@ -264,12 +264,12 @@ func TestSplit(t *testing.T) {
 // are larger than a job of the encoder.
 func TestSameBytes(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	text := pseudoText(33 << 20)
+	text := pseudoText(9 << 20)
 	for _, tc := range []struct {
 		kind  Compression
 		level int
 		size  int
-	}{{Zstd, 1, 17 << 20}, {Zstd, 0, 33 << 20}, {Zstd, 6, 33 << 20}, {Zstd, 20, 1 << 20}, {Gzip, 1, 5 << 20}, {None, 0, 1 << 20}} {
+	}{{Zstd, 1, 9 << 20}, {Zstd, 0, 5 << 20}, {Zstd, 12, 5 << 20}, {Zstd, 20, 1 << 20}, {Gzip, 1, 5 << 20}, {None, 0, 1 << 20}} {
 		tree := treeOf(t, files{"big": file(0o644, text[:tc.size]), "a": file(0o644, text[:1000]), "b": file(0o644, "x")})
 		var first []byte
 		for _, procs := range []int{1, 2, 7} {
@@ -311,14 +311,16 @@ func (w *failingWriter) Write(p []byte) (int, error) {
 }
 
 func TestWriteFails(t *testing.T) {
-	big := treeOf(t, files{"big": file(0o644, pseudoText(20<<20)), "a": file(0o644, "x")})
+	text := pseudoText(20 << 20)
+	big := treeOf(t, files{"big": file(0o644, text), "a": file(0o644, "x")})
+	part := treeOf(t, files{"big": file(0o644, text[:8<<20]), "a": file(0o644, "x")})
 	shrunk := rootfs.NewFile(0o644, []byte("x"))
 	shrunk.Size = 1 << 20
 	for _, kind := range []Compression{Zstd, Gzip, None} {
 		before := runtime.NumGoroutine()
 		dir := t.TempDir()
 		opt := Options{TempDir: dir}
-		segments := []Segment{{Name: "big", Tree: big, Compression: kind}, {Name: "small", Tree: sample(t), Compression: kind}}
+		segments := []Segment{{Name: "big", Tree: part, Compression: kind}, {Name: "small", Tree: sample(t), Compression: kind}}
 
 		for _, left := range []int{0, 100, 1 << 20} {
 			if _, err := Write(t.Context(), &failingWriter{left}, segments, opt); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), `"big"`) {
@@ -330,7 +332,7 @@ func TestWriteFails(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var written atomic.Int64
 		opt.Progress = func(n int64) { written.Add(n); cancel() }
-		if _, err := Write(ctx, io.Discard, segments, opt); !errors.Is(err, context.Canceled) {
+		if _, err := Write(ctx, io.Discard, []Segment{{Name: "big", Tree: big, Compression: kind}, segments[1]}, opt); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: cancelled: %v", kind, err)
 		}
 		if n := written.Load(); n > 10<<20 {
@@ -339,7 +341,7 @@ func TestWriteFails(t *testing.T) {
 		wantEmpty(t, dir)
 
 		opt.Progress = nil
-		bad := []Segment{{Name: "bad", Tree: treeOf(t, files{"etc/shrunk": shrunk, "big": file(0o644, pseudoText(20<<20))}), Compression: kind}, segments[1]}
+		bad := []Segment{{Name: "bad", Tree: treeOf(t, files{"etc/shrunk": shrunk, "big": file(0o644, text[:2<<20])}), Compression: kind}, segments[1]}
 		if _, err := Write(t.Context(), io.Discard, bad, opt); !errors.Is(err, io.ErrUnexpectedEOF) || !strings.Contains(err.Error(), `"etc/shrunk"`) {
 			t.Errorf("%s: a shrunk layer: %v", kind, err)
 		}
