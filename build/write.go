@@ -118,7 +118,11 @@ func (b *builder) addFile(a *Artifacts, role string, write func(*hashing) error)
 // ramNeeded is the RAM in MiB of the smallest machine that can unpack a tree
 // of so many bytes: the kernel gives the root file system half of what is free
 // beside itself and the compressed initramfs, which takes at most half of the
-// unpacked one (guest.md: measured). Rounded up to 64 MiB.
+// unpacked one (guest.md: measured). What the tree leaves free has room for
+// the window of the zstd frame that is being unpacked, which package initramfs
+// never makes larger than its segment calls for: 64 MiB, 128 at level 22
+// (measured down to 192 MiB, with trees that do not compress). Rounded up to
+// 64 MiB.
 func ramNeeded(unpacked int64) int64 {
 	const mib = 1 << 20
 	const kernelItself = 96
