@@ -49,6 +49,7 @@ func (c Compression) CheckLevel(level int) error {
 type encoder struct {
 	open   func(w io.Writer) (io.WriteCloser, error)
 	memory int64 // roughly what it takes while it runs
+	verify bool  // its results are decompressed before they are used
 }
 
 // encoder returns the encoder of a level that CheckLevel has passed, for size
@@ -56,7 +57,7 @@ type encoder struct {
 func (c Compression) encoder(level int, size int64) encoder {
 	switch c {
 	case None:
-		return encoder{func(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil }, 1 << 20}
+		return encoder{open: func(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil }, memory: 1 << 20}
 	case Gzip:
 		return gzipEncoder(level, runtime.GOMAXPROCS(0))
 	}
@@ -82,7 +83,7 @@ func gzipEncoder(level, procs int) encoder {
 		}
 		return z, z.SetConcurrency(block, procs)
 	}
-	return encoder{open, int64(procs) * 4 * block}
+	return encoder{open: open, memory: int64(procs) * 4 * block}
 }
 
 // zstdLevel is what a level of the zstd tool means here.
@@ -145,12 +146,12 @@ func zstdEncoder(level int, size int64, procs int) encoder {
 			zstd.WithEncoderConcurrency(workers),
 			zstd.WithEncoderCRC(true))
 	}
-	return encoder{open, memory}
+	return encoder{open: open, memory: memory}
 }
 
 // longEncoder finds repetitions anywhere in the last 64 MiB.
 func longEncoder(size int64) encoder {
 	opt := zstdlong.Options{Size: size}
 	open := func(w io.Writer) (io.WriteCloser, error) { return zstdlong.NewWriter(w, opt) }
-	return encoder{open, zstdlong.Memory(opt)}
+	return encoder{open: open, memory: zstdlong.Memory(opt), verify: true}
 }

@@ -171,6 +171,9 @@ func compressAll(ctx context.Context, plans []plan, parts []part, opt Options) e
 			} else if parts[i], err = newPart(opt.TempDir); err == nil {
 				parts[i].info, err = write(ctx, parts[i].file)
 			}
+			if err == nil && enc.verify && !parts[i].cached {
+				err = parts[i].verify(ctx, memory)
+			}
 			if err != nil {
 				return fmt.Errorf("segment %q: %w", p.seg.Name, err)
 			}
