@@ -217,6 +217,34 @@ func TestBusyServer(t *testing.T) {
 	}
 }
 
+// TestSlowServer: a server that takes its time for every answer is waited for.
+func TestSlowServer(t *testing.T) {
+	const delay = 60 * time.Millisecond
+	for _, kind := range servers[1:3] {
+		t.Run(kind.name, func(t *testing.T) {
+			s := kind.start(t)
+			var asked atomic.Int64
+			m := newMeddler(t, s.addr, false, func(r *http.Request) fault {
+				asked.Add(1)
+				select { // the fault itself
+				case <-time.After(delay):
+				case <-r.Context().Done():
+				}
+				return pass
+			})
+			opt := s.options(newSet(t, 1, 1, 100_000))
+			opt.Dest = s.dest(m.addr)
+			begun := time.Now()
+			_, err := publish.Publish(t.Context(), opt)
+			must(t, err)
+			if n, took := asked.Load(), time.Since(begun); n < 10 || took < time.Duration(n)*delay/10 {
+				t.Errorf("%d slow answers in %s: the server was not slow", n, took)
+			}
+			whole(t, s.options(opt.From), "")
+		})
+	}
+}
+
 // TestInterrupted: the context ends in the middle of an upload.
 func TestInterrupted(t *testing.T) {
 	for _, kind := range servers {
