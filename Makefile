@@ -83,9 +83,8 @@ bench-publish: build
 
 bench-serve: build boot-needs serve-needs
 	@scripts/install.sh atftpd=atftpd atftp=atftp nginx=nginx-light perfdhcp=kea-admin kea-dhcp4=kea-dhcp4-server dnsmasq=dnsmasq-base
-	@for bench in dhcp tftp http storm boot; do \
-	  if [[ -x scripts/bench-$$bench.sh ]]; then echo "== $$bench"; scripts/bench-$$bench.sh; fi; \
-	done
+	HKS_TFTP_BENCH=1 go test -count=1 -run TestBench -v ./serve/tftp
+	@for bench in dhcp http storm boot; do echo "== $$bench"; scripts/bench-$$bench.sh; done
 
 boot-needs:
 	@scripts/install.sh qemu-system-x86_64=qemu-system-x86 qemu-system-aarch64=qemu-system-arm \
