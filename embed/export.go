@@ -102,15 +102,8 @@ func describeImage(img Image, blobs map[string]blob) (*v1.Descriptor, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := readConfig(img.Image)
+	config, layers, err := readImage(img.Image)
 	if err != nil {
-		return nil, err
-	}
-	layers, err := img.Image.Layers()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkLayers(len(layers), config); err != nil {
 		return nil, err
 	}
 	for i, l := range layers {

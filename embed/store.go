@@ -71,15 +71,8 @@ func NewStore(images []Image) (*Store, error) {
 
 // add lays one image over those that the store has.
 func (s *Store) add(img Image, known map[v1.Hash]*Layer, meta *metadata) (*Stored, error) {
-	config, err := readConfig(img.Image)
+	config, layers, err := readImage(img.Image)
 	if err != nil {
-		return nil, err
-	}
-	layers, err := img.Image.Layers()
-	if err != nil {
-		return nil, err
-	}
-	if err := checkLayers(len(layers), config); err != nil {
 		return nil, err
 	}
 	stored := &Stored{ID: config.id, Source: img.Source, Names: img.Names}
@@ -137,6 +130,19 @@ func readConfig(img v1.Image) (*imageConfig, error) {
 		return nil, fmt.Errorf("its root file system is of type %q; docker knows layers", config.RootFS.Type)
 	}
 	return &imageConfig{id, raw, config.RootFS.DiffIDs, manifest.Layers}, nil
+}
+
+// readImage reads what there is to know of an image that Docker can have.
+func readImage(img v1.Image) (*imageConfig, []v1.Layer, error) {
+	config, err := readConfig(img)
+	if err != nil {
+		return nil, nil, err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return nil, nil, err
+	}
+	return config, layers, checkLayers(len(layers), config)
 }
 
 func checkLayers(n int, config *imageConfig) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -139,18 +140,6 @@ func archiveEnd(r io.ReaderAt, at, size int64) int64 {
 func align4(n int64) int64 { return n + -n&3 }
 
 func hexField(b []byte) (v int64, ok bool) {
-	for _, c := range b {
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		case c >= 'A' && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		v = v<<4 | int64(c)
-	}
-	return v, true
+	n, err := strconv.ParseUint(string(b), 16, 63)
+	return int64(n), err == nil
 }
