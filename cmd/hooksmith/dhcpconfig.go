@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,7 +53,12 @@ dnsmasq-proxy, too).`,
 
   # EKS Anywhere's boot server moves from the bootstrap to the management cluster
   hooksmith dhcp-config isc-dhcpd --script-path /auto.ipxe --before 10.0.0.5 --after 10.0.0.6`,
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || !slices.Contains(targets, args[0]) {
+				return usagef("name one target: %s; not %q", strings.Join(targets, ", "), args)
+			}
+			return nil
+		},
 		ValidArgs: targets,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), a, args[0])
