@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/adrg/xdg"
 	"github.com/spf13/cobra"
@@ -236,9 +235,6 @@ systemd (hooksmith serve install), or as root with --user.`,
 			if check {
 				return a.printCheck(loaded, plan)
 			}
-			if _, set := a.lookupEnv("GOGC"); !set {
-				debug.SetGCPercent(serveGCPercent)
-			}
 			return a.serve(cmd.Context(), plan)
 		},
 	}
@@ -248,11 +244,6 @@ systemd (hooksmith serve install), or as root with --user.`,
 	cmd.AddCommand(newServeStatus(a), newServeLogs(a), newServePreview(a), newServeInstall(a))
 	return cmd
 }
-
-// serveGCPercent lets the heap of a server, a few megabytes, grow further
-// between collections: a sixth more DHCP exchanges at full load
-// (scripts/bench-dhcp.sh). The memory limit still holds.
-const serveGCPercent = 400
 
 // servable adds the next step to errors that have one.
 func servable(err error) error {
