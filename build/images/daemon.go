@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -15,6 +16,8 @@ import (
 	"github.com/docker/docker/client"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"hooksmith/build/docker"
 )
 
 // Versions of the API that know platforms.
@@ -26,35 +29,34 @@ const (
 // daemon is a Docker daemon as a place of images. It is connected to when it
 // is first needed.
 type daemon struct {
-	docker   *Docker
+	docker   *docker.Config
 	store    *store
 	platform v1.Platform
 	offline  bool
 	progress Progress
 	log      *slog.Logger
 
-	mu   sync.Mutex
-	api  *client.Client
-	host *dockerHost
+	mu  sync.Mutex
+	api *docker.Daemon
 }
 
-func (d *daemon) connect(ctx context.Context) (*client.Client, error) {
+func (d *daemon) connect(ctx context.Context) (*docker.Daemon, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.api != nil {
 		return d.api, nil
 	}
 	if d.offline {
-		h, err := d.docker.find()
+		h, err := d.docker.Find()
 		if err != nil {
 			return nil, err
 		}
-		if !h.local() {
+		if !h.Local() {
 			return nil, miss("the daemon at %s is not on this machine, and --offline forbids to ask it", h)
 		}
 	}
 	var err error
-	d.api, d.host, err = d.docker.connect(ctx)
+	d.api, err = d.docker.Connect(ctx)
 	return d.api, err
 }
 
@@ -98,7 +100,7 @@ func (d *daemon) find(ctx context.Context, ref reference) ([]v1.Descriptor, erro
 
 // inspect finds the image and checks that it is for our platform, because
 // saving a wrong one is long.
-func (d *daemon) inspect(ctx context.Context, api *client.Client, ref reference) (dockerimage.InspectResponse, error) {
+func (d *daemon) inspect(ctx context.Context, api *docker.Daemon, ref reference) (dockerimage.InspectResponse, error) {
 	var opts []client.ImageInspectOption
 	if versions.GreaterThanOrEqualTo(api.ClientVersion(), apiInspectPlatform) {
 		opts = append(opts, client.ImageInspectWithPlatform(ociPlatform(d.platform)))
@@ -111,7 +113,7 @@ func (d *daemon) inspect(ctx context.Context, api *client.Client, ref reference)
 	case errdefs.IsNotFound(err):
 		return info, miss("it has no image %s", ref)
 	case client.IsErrConnectionFailed(err):
-		return info, d.host.explain(err)
+		return info, api.Explain(err)
 	case err != nil:
 		return info, err
 	}
@@ -123,7 +125,7 @@ func (d *daemon) inspect(ctx context.Context, api *client.Client, ref reference)
 }
 
 // save copies an image out of the daemon, as a stream.
-func (d *daemon) save(ctx context.Context, api *client.Client, ref reference) (images []named, err error) {
+func (d *daemon) save(ctx context.Context, api *docker.Daemon, ref reference) (images []named, err error) {
 	var opts []client.ImageSaveOption
 	if versions.GreaterThanOrEqualTo(api.ClientVersion(), apiSavePlatform) {
 		opts = append(opts, client.ImageSaveWithPlatforms(*ociPlatform(d.platform)))
@@ -166,4 +168,28 @@ func (d *daemon) checkPin(ctx context.Context, ref reference, info dockerimage.I
 
 func ociPlatform(p v1.Platform) *ocispec.Platform {
 	return &ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+}
+
+// build makes the image of a folder, with the daemon's builder and build
+// cache, and tags it. Base images are pulled again only if pull says so.
+func (d *daemon) build(ctx context.Context, f Folder, pull bool) (err error) {
+	api, err := d.connect(ctx)
+	if err != nil {
+		return err
+	}
+	files, err := contextFiles(ctx, f.Dir)
+	if err != nil {
+		return err
+	}
+	_, done := d.progress.start("building "+f.Name, 0)
+	defer func() { done(err) }()
+	err = api.Build(ctx, docker.Build{
+		Name: f.Dir, Tag: f.Ref, Platform: f.platform, Pull: pull,
+		Context: func(ctx context.Context, w io.Writer) error { return writeContext(ctx, w, files) },
+		Retry:   func(reason string) { d.log.Warn(reason, "folder", f.Dir) },
+	})
+	if errors.Is(err, docker.ErrBaseImage) {
+		return fmt.Errorf("%w (its Dockerfile begins with %s)", err, baseImages(f.Dir))
+	}
+	return err
 }

@@ -14,8 +14,9 @@ import (
 	"time"
 
 	dockerimage "github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/client"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"hooksmith/build/docker"
 )
 
 // testDaemon is the Docker daemon of all tests of this package, started by the
@@ -92,7 +93,7 @@ func startDocker() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	for {
-		if c, err := (&Docker{Host: "unix://" + d.socket}).Connect(ctx); err == nil {
+		if c, err := (docker.Config{Host: "unix://" + d.socket}).Connect(ctx); err == nil {
 			c.Close()
 			return
 		}
@@ -121,9 +122,9 @@ func dockerSources(t *testing.T, change ...func(*Sources)) *Sources {
 	}}, change...)...)
 }
 
-func connectDocker(t *testing.T) *client.Client {
+func connectDocker(t *testing.T) *docker.Daemon {
 	t.Helper()
-	c, err := (&Docker{Host: "unix://" + needDocker(t)}).Connect(t.Context())
+	c, err := docker.Config{Host: "unix://" + needDocker(t)}.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,12 +239,3 @@ func TestDaemonImageOfAnIndex(t *testing.T) {
 		t.Errorf("%d requests to the registry", n-before)
 	}
 }
-
-// folder writes an image folder; what begins with -> is a link.
-// TestPullBuildsAgain: --pull asks for newer base images.
-// TestBuildPullsAPrivateBase: BuildKit asks for credentials in the session,
-// the classic builder gets them with the request.
-// TestDockerOverSSH has a program called ssh that does what the remote
-// `docker system dial-stdio` does.
-// TestDialStdio is no test: it is the far end of TestDockerOverSSH.
-// TestDockerContextWithTLS speaks to a stand-in behind TLS.

@@ -50,7 +50,7 @@ func ReadFolders(ctx context.Context, root, base string, platform v1.Platform) (
 	var out []Folder
 	for _, e := range entries {
 		dir := filepath.Join(root, e.Name())
-		if st, err := os.Stat(dir); err != nil || !st.IsDir() || !isFile(filepath.Join(dir, "Dockerfile")) {
+		if st, err := os.Stat(filepath.Join(dir, "Dockerfile")); err != nil || !st.Mode().IsRegular() {
 			continue
 		}
 		f, err := readFolder(ctx, dir, e.Name(), base, platform)
@@ -98,7 +98,6 @@ type contextFile struct {
 	name string // in the context, with slashes
 	info fs.FileInfo
 	link string // target of a symbolic link
-	text []byte // what to send instead of the file; nil: the file
 }
 
 // contextFiles lists what docker would send to the daemon: all that
@@ -297,14 +296,7 @@ func writeContextFile(tw *tar.Writer, f contextFile) error {
 	default:
 		h.Typeflag, h.Linkname = tar.TypeSymlink, f.link
 	}
-	if f.text != nil {
-		h.Size = int64(len(f.text))
-	}
 	if err := tw.WriteHeader(h); err != nil || h.Typeflag != tar.TypeReg {
-		return err
-	}
-	if f.text != nil {
-		_, err := tw.Write(f.text)
 		return err
 	}
 	r, err := os.Open(f.path)

@@ -5,24 +5,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/docker/cli/cli/config/configfile"
-	"github.com/docker/cli/cli/config/types"
 )
 
 var appFiles = map[string]string{
@@ -196,140 +189,5 @@ func TestExceptionInIgnoredFolder(t *testing.T) {
 	}
 	if want := []string{".dockerignore", "Dockerfile", "a", "a/b", "a/b/keep"}; !slices.Equal(got, want) {
 		t.Errorf("context %q, want %q", got, want)
-	}
-}
-
-func TestDeclareArgs(t *testing.T) {
-	const args = "ARG TARGETPLATFORM\nARG TARGETOS\nARG TARGETARCH\nARG TARGETVARIANT\n"
-	for in, want := range map[string]string{
-		"FROM --platform=${TARGETARCH} a\n":                                     args + "FROM --platform=${TARGETARCH} a\n",
-		"# syntax=docker/dockerfile:1\n#escape = `\n# note\nFROM a:$TARGETOS\n": "# syntax=docker/dockerfile:1\n#escape = `\n" + args + "# note\nFROM a:$TARGETOS\n",
-		"FROM a\nARG TARGETARCH\nRUN echo $TARGETARCH\n":                        "",
-		"": "",
-	} {
-		files, err := contextFiles(t.Context(), folder(t, t.TempDir(), "app", map[string]string{"Dockerfile": in, "x": "FROM $TARGETARCH"}))
-		if err == nil {
-			files, err = declareArgs(files)
-		}
-		if err != nil || string(files[0].text) != want || files[1].text != nil {
-			t.Errorf("%q: %q, %v; want %q", in, files[0].text, err, want)
-		}
-	}
-}
-
-// field is a length-delimited protobuf field.
-func field(n uint64, content ...[]byte) []byte {
-	all := bytes.Join(content, nil)
-	b := binary.AppendUvarint(nil, n<<3|bytesType)
-	return append(binary.AppendUvarint(b, uint64(len(all))), all...)
-}
-
-func trace(parts ...[]byte) string {
-	return fmt.Sprintf(`{"id":"moby.buildkit.trace","aux":%q}`, base64.StdEncoding.EncodeToString(bytes.Join(parts, nil)))
-}
-
-func TestFollowBuild(t *testing.T) {
-	vertex := field(statusVertex, field(1, []byte("sha256:1")), field(vertexName, []byte("[2/2] RUN make")), field(vertexStarted, []byte{8, 1}))
-	done := field(statusVertex, field(vertexName, []byte("[1/2] FROM x")), field(vertexStarted, []byte{8, 1}), field(vertexCompleted, []byte{8, 2}))
-	log := field(statusLog, field(1, []byte("sha256:1")), []byte{3<<3 | varintType, 1}, field(logMessage, []byte("cc -o x\nmake: *** [all] Error 1\n")))
-	for _, tt := range []struct {
-		name, in string
-		want     string // "": no error
-	}{
-		{"classic, well", `{"stream":"Step 1/1 : FROM x\n"}{"stream":" ---> 123\n"}{"aux":{"ID":"sha256:1"}}{"stream":"Successfully built"}`, ""},
-		{"classic, error", `{"stream":"Step 1/2 : RUN make\n"}{"stream":"cc "}{"stream":"-o x\n"}{"errorDetail":{"code":1,"message":"returned 1"},"error":"returned 1"}`,
-			"returned 1\nthe end of its output:\n  Step 1/2 : RUN make\n  cc -o x"},
-		{"BuildKit, well", trace(vertex, log) + `{"id":"moby.image.id","aux":{"ID":"sha256:1"}}`, ""},
-		{"BuildKit, error", trace(done, vertex) + trace(log) + `{"errorDetail":{"message":"exit code: 2"}}`,
-			"exit code: 2\nthe end of its output:\n  [2/2] RUN make\n  cc -o x\n  make: *** [all] Error 1"},
-		{"no output", `{"error":"daemon is tired"}`, "daemon is tired"},
-		{"damaged trace", `{"id":"moby.buildkit.trace","aux":"!!"}{"id":"moby.buildkit.trace","aux":{}}{"error":"e"}`, "e"},
-		{"not JSON", `<html>`, "reading the build's output: invalid character '<' looking for beginning of value"},
-		{"cut", `{"stream":"x`, "reading the build's output: unexpected EOF"},
-	} {
-		err := followBuild(strings.NewReader(tt.in))
-		if got := fmt.Sprint(err); got != tt.want && !(err == nil && tt.want == "") {
-			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
-		}
-	}
-	long := strings.Repeat(`{"stream":"`+strings.Repeat("x", 200)+`\n"}`, 5000) + `{"error":"e"}`
-	if err := followBuild(strings.NewReader(long)); len(err.Error()) > tailLines*210+100 {
-		t.Errorf("an error of %d bytes", len(err.Error()))
-	}
-}
-
-func FuzzProtobuf(f *testing.F) {
-	f.Add(field(1, field(3, []byte("x"))))
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
-	f.Add([]byte{2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		n := 0
-		eachField(b, func(_ uint64, v []byte) { n += len(v) })
-		if n > len(b) {
-			t.Errorf("%d bytes of fields in %d bytes", n, len(b))
-		}
-	})
-}
-
-// TestSession speaks to the session as BuildKit does: gRPC over HTTP/2 on a
-// connection that the other side opened.
-func TestSession(t *testing.T) {
-	cfg := configfile.New("")
-	cfg.AuthConfigs = map[string]types.AuthConfig{
-		"ghcr.io":                     {Username: "ann", Password: "secret"},
-		"https://index.docker.io/v1/": {Username: "hub", Password: "hubsecret"},
-		"token.test":                  {Username: "x", IdentityToken: "identity"},
-	}
-	here, there := net.Pipe()
-	srv := &http.Server{Handler: sessionHandler{cfg}, Protocols: new(http.Protocols)}
-	srv.Protocols.SetUnencryptedHTTP2(true)
-	l := &oneConn{conn: there, closed: make(chan struct{})}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
-	tr := &http.Transport{Protocols: new(http.Protocols), DialContext: func(context.Context, string, string) (net.Conn, error) { return here, nil }}
-	tr.Protocols.SetUnencryptedHTTP2(true)
-	call := func(method string, frame []byte) (status string, answer []byte) {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://session"+method, bytes.NewReader(frame))
-		req.Header.Set("Content-Type", "application/grpc")
-		resp, err := tr.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		answer, err = io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != http.StatusOK {
-			t.Fatalf("%v, %v", resp.Status, err)
-		}
-		return resp.Trailer.Get("Grpc-Status"), answer
-	}
-	framed := func(b []byte) []byte {
-		return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(b))), b...)
-	}
-	for _, tt := range []struct {
-		name, method string
-		request      []byte
-		status       string
-		answer       []byte
-	}{
-		{"health", methodHealth, framed(nil), "0", framed([]byte{8, 1})},
-		{"credentials", methodCredentials, framed(field(1, []byte("ghcr.io"))), "0", framed(append(field(1, []byte("ann")), field(2, []byte("secret"))...))},
-		{"Docker Hub", methodCredentials, framed(field(1, []byte("registry-1.docker.io"))), "0", framed(append(field(1, []byte("hub")), field(2, []byte("hubsecret"))...))},
-		{"identity token", methodCredentials, framed(field(1, []byte("token.test"))), "0", framed(field(2, []byte("identity")))},
-		{"nobody", methodCredentials, framed(field(1, []byte("quay.io"))), "0", framed(nil)},
-		{"what we lack", "/moby.filesync.v1.Auth/GetTokenAuthority", framed(nil), "12", nil},
-		{"no message", methodCredentials, nil, "3", nil},
-		{"huge message", methodCredentials, []byte{0, 0xff, 0xff, 0xff, 0xff}, "3", nil},
-		{"compressed message", methodCredentials, []byte{1, 0, 0, 0, 0}, "3", nil},
-	} {
-		status, answer := call(tt.method, tt.request)
-		if status != tt.status || !bytes.Equal(answer, tt.answer) {
-			t.Errorf("%s: status %q, answer %q; want %q, %q", tt.name, status, answer, tt.status, tt.answer)
-		}
-	}
-	if err := srv.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-		t.Error(err)
 	}
 }

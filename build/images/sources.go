@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
+
+	"hooksmith/build/docker"
 )
 
 // Sources finds images for one platform. The zero value asks registries only,
@@ -26,10 +28,10 @@ type Sources struct {
 	Platform v1.Platform // see ParsePlatform; zero: linux on this processor
 	Dir      string      // the image cache; "": hooksmith/images in the user's cache folder
 
-	Layouts   []string // OCI layout folders, docker-save and OCI archives: asked first
-	UseDocker bool     // ask the daemon before registries
-	Docker    Docker   // where the daemon is; also for Folders
-	Folders   []Folder // built when nobody has their image yet; see ReadFolders
+	Layouts   []string      // OCI layout folders, docker-save and OCI archives: asked first
+	UseDocker bool          // ask the daemon before registries
+	Docker    docker.Config // where the daemon is; also for Folders
+	Folders   []Folder      // built when nobody has their image yet; see ReadFolders
 
 	Mirrors  []Mirror       // asked before the registry that they mirror
 	Insecure []string       // registries, HOST or HOST:PORT, whose TLS is not verified, or that have none

@@ -1,4 +1,4 @@
-package images
+package docker
 
 import (
 	"context"
@@ -147,7 +147,8 @@ func (h sessionHandler) credentials(request []byte) []byte {
 			host = string(v)
 		}
 	})
-	if canonicalHost(host) == dockerHub {
+	switch host {
+	case "docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com":
 		host = "https://index.docker.io/v1/" // its name in config.json, for historical reasons
 	}
 	auth, err := h.cfg.GetAuthConfig(host)

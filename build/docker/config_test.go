@@ -1,0 +1,129 @@
+package docker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func writeDockerContext(t *testing.T, dir, name, meta string) string {
+	t.Helper()
+	sum := sha256.Sum256([]byte(name))
+	path := filepath.Join(dir, "contexts", "meta", hex.EncodeToString(sum[:]))
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "meta.json"), []byte(meta), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "contexts", "tls", hex.EncodeToString(sum[:]), "docker")
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	socketIn := func(name string) string {
+		path := filepath.Join(dir, name)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return path
+	}
+	meta := func(host string) string {
+		return fmt.Sprintf(`{"Name":"x","Metadata":{},"Endpoints":{"docker":{"Host":%q,"SkipTLSVerify":false}}}`, host)
+	}
+	config := func(current string) string {
+		d := t.TempDir()
+		writeDockerContext(t, d, "lab", meta("ssh://me@lab"))
+		writeDockerContext(t, d, "socket", meta("unix:///lab.sock"))
+		writeDockerContext(t, d, "empty", `{}`)
+		writeDockerContext(t, d, "broken", `{`)
+		tls := writeDockerContext(t, d, "tls", meta("tcp://lab:2376"))
+		if err := os.MkdirAll(tls, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(tls, "ca.pem"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		writeDockerContext(t, d, "skip", strings.Replace(meta("tcp://lab:2376"), "false", "true", 1))
+		if err := os.WriteFile(filepath.Join(d, "config.json"), fmt.Appendf(nil, `{"currentContext":%q,"HttpHeaders":{"X":"1"}}`, current), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	rootless := filepath.Dir(socketIn("docker.sock"))
+	for _, tt := range []struct {
+		name    string
+		docker  Config
+		env     map[string]string
+		want    string // address, from
+		tls     bool
+		wantErr string
+	}{
+		{name: "host option", docker: Config{Host: "tcp://a:1"}, env: map[string]string{"DOCKER_HOST": "tcp://b:1"}, want: "tcp://a:1"},
+		{name: "context option", docker: Config{Context: "lab"}, env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_CONFIG": config("socket")}, want: "ssh://me@lab (context lab)"},
+		{name: "DOCKER_HOST", env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_CONTEXT": "lab", "DOCKER_CONFIG": config("socket")}, want: "tcp://b:1 (DOCKER_HOST)"},
+		{name: "DOCKER_CONTEXT", env: map[string]string{"DOCKER_CONTEXT": "lab", "DOCKER_CONFIG": config("socket")}, want: "ssh://me@lab (context lab of DOCKER_CONTEXT)"},
+		{name: "current context", env: map[string]string{"DOCKER_CONFIG": config("socket")}, want: "unix:///lab.sock (context socket, the current one)"},
+		{name: "context with TLS", env: map[string]string{"DOCKER_CONFIG": config("tls")}, want: "tcp://lab:2376 (context tls, the current one)", tls: true},
+		{name: "context that does not verify", env: map[string]string{"DOCKER_CONFIG": config("skip")}, want: "tcp://lab:2376 (context skip, the current one)", tls: true},
+		{name: "TLS by environment", env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CONFIG": config("")}, want: "tcp://b:1 (DOCKER_HOST)", tls: true},
+		{name: "no such context", env: map[string]string{"DOCKER_CONTEXT": "none", "DOCKER_CONFIG": config("")}, wantErr: "docker context ls"},
+		{name: "context without host", env: map[string]string{"DOCKER_CONTEXT": "empty", "DOCKER_CONFIG": config("")}, wantErr: "names no Docker host"},
+		{name: "broken context", env: map[string]string{"DOCKER_CONTEXT": "broken", "DOCKER_CONFIG": config("")}, wantErr: "meta.json"},
+		{name: "context with a path", env: map[string]string{"DOCKER_CONTEXT": "../x", "DOCKER_CONFIG": config("")}, wantErr: "no name of a context"},
+		{name: "rootless", env: map[string]string{"XDG_RUNTIME_DIR": rootless, "DOCKER_CONFIG": config("default")}, want: "unix://" + filepath.Join(rootless, "docker.sock")},
+		{name: "nothing set", want: "unix:///var/run/docker.sock"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.name == "rootless" && isSocket("/var/run/docker.sock") {
+				t.Skip("this machine has the usual socket")
+			}
+			tt.docker.Getenv = func(name string) string { return tt.env[name] }
+			h, err := tt.docker.Find()
+			if tt.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.wantErr) {
+					t.Errorf("error %v, want %q", err, tt.wantErr)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.String() != tt.want || (h.tls != nil) != tt.tls {
+				t.Errorf("found %s, TLS %v; want %s", h, h.tls, tt.want)
+			}
+		})
+	}
+}
+
+func isSocket(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode()&os.ModeSocket != 0
+}
+
+func TestLocal(t *testing.T) {
+	for address, want := range map[string]bool{
+		"unix:///var/run/docker.sock": true, "tcp://127.0.0.1:2375": true, "tcp://[::1]:2375": true, "tcp://localhost:1": true,
+		"ssh://lab": false, "tcp://lab:2376": false, "::": false,
+	} {
+		if h := (&Host{address: address}); h.Local() != want {
+			t.Errorf("%s: %v", address, !want)
+		}
+	}
+}
+
+func FuzzContext(f *testing.F) {
+	f.Add([]byte(`{"Endpoints":{"docker":{"Host":"unix:///x","SkipTLSVerify":true}}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if h, err := parseContext(raw); err == nil && h.address == "" {
+			t.Error("a context without a host")
+		}
+	})
+}
