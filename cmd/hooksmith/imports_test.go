@@ -36,6 +36,7 @@ var below = map[string][]string{
 	"build/fetch":     {},
 	"build/docker":    {},
 	"kernel":          {"self"},
+	"kernel/drivers":  {"kernel"},
 	"kernel/compile":  {"build/docker", "kernel", "kernel/source", "kernel/kconfig"},
 	"embed":           {"self"},
 	"serve":           {"self"},
