@@ -1,0 +1,133 @@
+package drivers
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// aliases finds the modules whose patterns a modalias fits. It is made once
+// and may then be used from several goroutines.
+type aliases struct {
+	byID  map[[2]uint32][]pattern // PCI patterns that name vendor and device
+	pci   []pattern               // other PCI patterns in the kernel's form
+	byBus map[string][]pattern    // all others by what is before the colon
+	other []pattern               // with a wildcard before the colon: "acpi*:PNP0C0A:*"
+	n     int
+}
+
+type pattern struct {
+	text   string
+	module string
+	pci    PCI
+	order  int
+}
+
+func newAliases() *aliases {
+	return &aliases{byID: map[[2]uint32][]pattern{}, byBus: map[string][]pattern{}}
+}
+
+// add adds a pattern; when several modules fit, they are listed in the order
+// in which they were added, as modprobe loads them.
+func (a *aliases) add(text, module string) {
+	p := pattern{text: text, module: module, order: a.n}
+	a.n++
+	bus, _, ok := strings.Cut(text, ":")
+	if !ok {
+		return // a name, not a device
+	}
+	if pci, ok := ParsePCI(text); ok {
+		p.pci = pci
+		if pci.Vendor.Known && pci.Device.Known {
+			key := [2]uint32{pci.Vendor.Value, pci.Device.Value}
+			a.byID[key] = append(a.byID[key], p)
+		} else {
+			a.pci = append(a.pci, p)
+		}
+		return
+	}
+	if strings.ContainsAny(bus, wildcards) {
+		a.other = append(a.other, p)
+		return
+	}
+	a.byBus[bus] = append(a.byBus[bus], p)
+}
+
+// found is a module that a device fits.
+type found struct {
+	module string
+	sure   sureness
+	order  int
+}
+
+// match lists the modules for a device, each once, the surest match of it, in
+// the order of modules.alias.
+func (a *aliases) match(d *Device) []found {
+	best := map[string]found{}
+	note := func(p pattern, s sureness) {
+		old, ok := best[p.module]
+		if s == no || ok && old.sure >= s {
+			return
+		}
+		if ok {
+			p.order = min(p.order, old.order)
+		}
+		best[p.module] = found{p.module, s, p.order}
+	}
+	if d.PCI != nil {
+		for _, p := range a.byID[[2]uint32{d.PCI.Vendor.Value, d.PCI.Device.Value}] {
+			note(p, matchPCI(p.pci, *d.PCI))
+		}
+		for _, p := range a.pci {
+			note(p, matchPCI(p.pci, *d.PCI))
+		}
+	}
+	if d.PCI == nil || d.PCI.complete() {
+		name := normalAlias(d.Modalias)
+		for _, list := range [][]pattern{a.byBus[d.Bus], a.other} {
+			for _, p := range list {
+				if glob(p.text, name) {
+					note(p, certainly)
+				}
+			}
+		}
+	}
+	return ranked(best)
+}
+
+// ranked leaves out what fits only by a class of which nothing is known, when
+// something fits by its ids.
+func ranked(best map[string]found) []found {
+	var list []found
+	top := no
+	for _, f := range best {
+		list = append(list, f)
+		top = max(top, f.sure)
+	}
+	list = slices.DeleteFunc(list, func(f found) bool { return f.sure == byClass && top > byClass })
+	slices.SortFunc(list, func(x, y found) int {
+		return cmp.Or(cmp.Compare(y.sure, x.sure), cmp.Compare(x.order, y.order), cmp.Compare(x.module, y.module))
+	})
+	return list
+}
+
+// normalAlias writes '_' for '-' outside of brackets, as libkmod does before
+// it compares.
+func normalAlias(s string) string {
+	if !strings.Contains(s, "-") {
+		return s
+	}
+	b := []byte(s)
+	depth := false
+	for i, c := range b {
+		switch {
+		case c == '[':
+			depth = true
+		case c == ']':
+			depth = false
+		case c == '-' && !depth:
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
