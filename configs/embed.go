@@ -8,5 +8,5 @@ import "embed"
 
 // FS holds the files of this folder.
 //
-//go:embed *.yaml version.txt images/*.yaml keyrings/*.asc
+//go:embed *.yaml version.txt images/*.yaml keyrings/*.asc keyrings/kernel/*.asc
 var FS embed.FS

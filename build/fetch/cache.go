@@ -78,13 +78,18 @@ func (c *Cache) init() {
 // bytes) name: from the cache, verified again, or from the first of urls that
 // gives it. The caller closes the file.
 func (c *Cache) Blob(ctx context.Context, urls []string, sha256hex string, size int64) (*os.File, error) {
+	return c.blob(ctx, urls, exactly(sha256hex, size))
+}
+
+func (c *Cache) blob(ctx context.Context, urls []string, w want) (*os.File, error) {
 	c.init()
+	sha256hex := w.sha256
 	if len(sha256hex) != 64 || strings.Trim(sha256hex, "0123456789abcdef") != "" {
 		return nil, fmt.Errorf("fetching %s: %q is no SHA-256", displayName(urls), sha256hex)
 	}
 	defer c.lock(sha256hex)()
 	path := filepath.Join(c.Dir, "blobs", "sha256", sha256hex[:2], sha256hex)
-	if f, err := openVerified(path, sha256hex, size); err == nil {
+	if f, err := openVerified(path, w); err == nil {
 		return f, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		c.Log.Warn("cached file is damaged, fetching it again", "file", path, "error", err)
@@ -95,7 +100,7 @@ func (c *Cache) Blob(ctx context.Context, urls []string, sha256hex string, size 
 	if c.Offline {
 		return nil, fmt.Errorf("%s (sha256 %s): %w", displayName(urls), sha256hex, ErrOffline)
 	}
-	if err := c.download(ctx, urls, sha256hex, size, path); err != nil {
+	if err := c.download(ctx, urls, w, path); err != nil {
 		return nil, err
 	}
 	return os.Open(path)
@@ -103,7 +108,7 @@ func (c *Cache) Blob(ctx context.Context, urls []string, sha256hex string, size 
 
 // openVerified opens path if it holds what it should. Hashing costs about a
 // millisecond per megabyte and finds bad disks and half-copied caches.
-func openVerified(path, sha256hex string, size int64) (*os.File, error) {
+func openVerified(path string, w want) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -112,9 +117,9 @@ func openVerified(path, sha256hex string, size int64) (*os.File, error) {
 	n, err := io.Copy(h, f)
 	switch {
 	case err != nil:
-	case n != size:
-		err = fmt.Errorf("%s has %d bytes, want %d", path, n, size)
-	case hex.EncodeToString(h.Sum(nil)) != sha256hex:
+	case w.size >= 0 && n != w.size:
+		err = fmt.Errorf("%s has %d bytes, want %d", path, n, w.size)
+	case hex.EncodeToString(h.Sum(nil)) != w.sha256:
 		err = fmt.Errorf("%s has another SHA-256 than its name", path)
 	default:
 		_, err = f.Seek(0, io.SeekStart)

@@ -3,7 +3,6 @@ package fetch
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -42,9 +41,9 @@ func (p permanent) Unwrap() error { return p.error }
 
 // download brings a blob to dst, through a partial file that a later try, or
 // a later run, goes on with.
-func (c *Cache) download(ctx context.Context, urls []string, sha256hex string, size int64, dst string) error {
+func (c *Cache) download(ctx context.Context, urls []string, w want, dst string) error {
 	if len(urls) == 0 {
-		return fmt.Errorf("nothing says where to download sha256 %s from", sha256hex)
+		return fmt.Errorf("nothing says where to download sha256 %s from", w.sha256)
 	}
 	select {
 	case c.slots <- struct{}{}:
@@ -52,7 +51,7 @@ func (c *Cache) download(ctx context.Context, urls []string, sha256hex string, s
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	part, err := openPartial(filepath.Join(c.Dir, "partial", sha256hex))
+	part, err := openPartial(filepath.Join(c.Dir, "partial", w.sha256))
 	if err != nil {
 		return err
 	}
@@ -60,9 +59,9 @@ func (c *Cache) download(ctx context.Context, urls []string, sha256hex string, s
 	if _, err := os.Stat(dst); err == nil { // another process was faster
 		return nil
 	}
-	task := c.Observer.Begin(shortName(urls[0]), size)
+	task := c.Observer.Begin(shortName(urls[0]), max(w.size, 0))
 	err = c.retry(ctx, urls, func(url string) error {
-		return c.resume(ctx, url, part, sha256hex, size, task)
+		return c.resume(ctx, url, part, w, task)
 	})
 	task.Done(err)
 	if err != nil {
@@ -156,22 +155,22 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // resume appends what is missing of the blob to part and verifies the whole.
-func (c *Cache) resume(ctx context.Context, url string, part *os.File, sha256hex string, size int64, task Task) error {
+func (c *Cache) resume(ctx context.Context, url string, part *os.File, w want, task Task) error {
 	h := sha256.New()
-	have, err := rehash(part, h, size)
+	have, err := rehash(part, h, w.limit)
 	if err != nil {
 		return err
 	}
-	if have < size {
-		if err := c.get(ctx, url, part, h, &have, size, task); err != nil {
+	if whole := have == w.size || w.size < 0 && w.check(have, h.Sum(nil)) == nil; !whole {
+		if err := c.get(ctx, url, part, h, &have, w, task); err != nil {
 			return err
 		}
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); have != size || got != sha256hex {
+	if err := w.check(have, h.Sum(nil)); err != nil {
 		if err := part.Truncate(0); err != nil { // wrong bytes are no start to resume from
 			return err
 		}
-		return permanent{fmt.Errorf("got %d bytes with sha256 %s, want %d bytes with %s (a broken mirror, or a proxy that changes files?)", have, got, size, sha256hex)}
+		return permanent{err}
 	}
 	return nil
 }
@@ -193,7 +192,7 @@ func rehash(part *os.File, h hash.Hash, size int64) (int64, error) {
 	return have, err
 }
 
-func (c *Cache) get(ctx context.Context, url string, part *os.File, h hash.Hash, have *int64, size int64, task Task) error {
+func (c *Cache) get(ctx context.Context, url string, part *os.File, h hash.Hash, have *int64, w want, task Task) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -227,14 +226,14 @@ func (c *Cache) get(ctx context.Context, url string, part *os.File, h hash.Hash,
 	}
 	timer := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no byte came for %s", stall)) })
 	defer timer.Stop()
-	body := &watched{r: io.LimitReader(resp.Body, size-*have+1), timer: timer, task: task}
+	body := &watched{r: io.LimitReader(resp.Body, w.limit-*have+1), timer: timer, task: task}
 	n, err := io.Copy(io.MultiWriter(part, h), body)
 	*have += n
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
-	if err == nil && *have < size {
-		err = fmt.Errorf("connection ended after %d of %d bytes", *have, size)
+	if err == nil && *have < w.size {
+		err = fmt.Errorf("connection ended after %d of %d bytes", *have, w.size)
 	}
 	return err
 }
