@@ -5,7 +5,8 @@
 //
 //	[  3.214] hooksmith: service network started (pid 123)
 //
-// on the consoles, in /var/log/init.log and in the kernel's log. The time is that of the kernel's own log lines.
+// on the consoles, in /var/log/init.log, in the kernel's log, and without the time at a syslog server. The time is that
+// of the kernel's own log lines.
 package bootlog
 
 import (
@@ -29,6 +30,8 @@ const maxLine = 900
 type Log struct {
 	// Console, File and Kmsg each get a line per message when set. Console must not block for long.
 	Console, File, Kmsg io.Writer
+	// Remote gets every message of Printf when set. It must not block.
+	Remote func(message string)
 	// Now is the time since boot; nil means Uptime.
 	Now func() time.Duration
 
@@ -37,16 +40,19 @@ type Log struct {
 
 // Printf writes a message everywhere.
 func (l *Log) Printf(format string, args ...any) {
-	l.write(l.Console, fmt.Sprintf(format, args...))
+	message := Clean(fmt.Sprintf(format, args...))
+	l.write(l.Console, message)
+	if l.Remote != nil {
+		l.Remote(message)
+	}
 }
 
 // Debugf writes a message to the file and to the kernel's log only.
 func (l *Log) Debugf(format string, args ...any) {
-	l.write(nil, fmt.Sprintf(format, args...))
+	l.write(nil, Clean(fmt.Sprintf(format, args...)))
 }
 
 func (l *Log) write(console io.Writer, message string) {
-	message = Clean(message)
 	now := l.Now
 	if now == nil {
 		now = Uptime

@@ -21,5 +21,6 @@
 // service), hooksmith.order (a number, 50 if there is none: services start in its order).
 //
 // Kernel arguments: console=, modules=, modprobe.blacklist=, MODULE.PARAM=; getty.off or hook_shell=0 for no shell on
-// the consoles; linuxkit.runc_debug=1 and linuxkit.runc_console=1 as LinuxKit has them.
+// the consoles; syslog_host= for a server that gets the lines above too, whose names are "hookos" and the host's;
+// linuxkit.runc_debug=1 and linuxkit.runc_console=1 as LinuxKit has them.
 package initd

@@ -61,6 +61,11 @@ func runWorker(ctx context.Context, resumed bool) error {
 	running, stopServices := context.WithCancel(ctx)
 	defer stopServices()
 
+	if host, _ := j.params.Get("syslog_host"); host != "" {
+		remote := bootlog.NewRemote(host)
+		j.log.Remote = remote.Send
+		j.spawn("syslog", func() { remote.Run(ctx) })
+	}
 	j.log.Debugf("worker started")
 
 	// 2. Devices and consoles come up on their own from here.
