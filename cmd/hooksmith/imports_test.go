@@ -66,7 +66,7 @@ var onlyIn = map[string][]string{
 	"github.com/cavaliergopher/cpio":  {"build/initramfs"},
 	"pault.ag/go/debian":              {"build/debian"},
 	"github.com/ProtonMail/go-crypto": {"build/debian", "kernel/source"}, // what signs inputs: the archive, kernel.org
-	"github.com/rogpeppe/go-internal": {}, // tests only
+	"github.com/rogpeppe/go-internal": {},                                // tests only
 }
 
 type listed struct {
