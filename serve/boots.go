@@ -193,6 +193,20 @@ func (b *boots) macOf(ip netip.Addr) string {
 	return ""
 }
 
+// UnknownError says that a machine gets nothing to boot because no hardware
+// file has it.
+type UnknownError struct {
+	MAC, Unknown string
+	Files        int // that were read
+}
+
+func (e *UnknownError) Error() string {
+	if e.Files == 0 {
+		return fmt.Sprintf("%s is unknown, for there is no hardware file, and --unknown is %s: it gets nothing to boot", e.MAC, e.Unknown)
+	}
+	return fmt.Sprintf("%s is in no hardware file, and --unknown is %s: it gets nothing to boot", e.MAC, e.Unknown)
+}
+
 // preview explains what a machine would get; one without a record gets what
 // the settings give to unknown machines.
 func (b *boots) preview(mac string) (ipxe.Preview, error) {
@@ -202,7 +216,7 @@ func (b *boots) preview(mac string) (ipxe.Preview, error) {
 	}
 	m, ok := b.hardware.Lookup(mac)
 	if !ok && b.config.Unknown != auto {
-		return ipxe.Preview{}, fmt.Errorf("%s is in no hardware file, and --unknown is %s: it gets nothing to boot", mac, b.config.Unknown)
+		return ipxe.Preview{}, &UnknownError{mac, b.config.Unknown, len(b.config.Hardware)}
 	}
 	if !ok {
 		m = &hardware.Machine{MAC: mac}

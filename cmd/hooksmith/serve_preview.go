@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -37,6 +38,9 @@ server needs to run, and no interface to be there.`,
 				return servable(err)
 			}
 			p, err := plan.Preview(mac)
+			if unknown := (*serve.UnknownError)(nil); errors.As(err, &unknown) {
+				return withHint(err, "name the file that has the machine with --hardware, or see with --unknown auto what unknown machines would get")
+			}
 			if err != nil {
 				return err
 			}

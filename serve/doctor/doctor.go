@@ -222,7 +222,7 @@ func findInterface(name string) (*net.Interface, netip.Addr, error) {
 	var none netip.Addr
 	ifi, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, none, fmt.Errorf("interface %s: %w", name, err)
+		return nil, none, fmt.Errorf("interface %s is not there; there are %s", name, interfaces())
 	}
 	if ifi.Flags&net.FlagUp == 0 {
 		return nil, none, fmt.Errorf("interface %s is down; try: sudo ip link set %s up", name, name)
@@ -237,6 +237,28 @@ func findInterface(name string) (*net.Interface, netip.Addr, error) {
 		}
 	}
 	return ifi, none, nil
+}
+
+// interfaces lists those where machines can be, for messages.
+func interfaces() string {
+	all, err := net.Interfaces()
+	if err != nil {
+		return "none that can be listed: " + err.Error()
+	}
+	var names []string
+	for _, i := range all {
+		switch {
+		case i.Flags&net.FlagLoopback != 0:
+		case i.Flags&net.FlagUp == 0:
+			names = append(names, i.Name+" (down)")
+		default:
+			names = append(names, i.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none but loopback"
+	}
+	return strings.Join(names, ", ")
 }
 
 // DefaultInterface is the only interface that is up and no loopback; with several, the only one of them with an IPv4
