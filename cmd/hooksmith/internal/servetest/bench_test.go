@@ -118,7 +118,7 @@ func TestBenchBoot(t *testing.T) {
 					} else {
 						l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", "ttyS0,115200")
 					}
-					m := l.powerOn(qemu.AMD64, f, bootMAC, l.dir)
+					m := l.powerOn(kind{qemu.AMD64, f}, bootMAC, l.dir)
 					m.wait(kernelStarted)
 					times[who] = append(times[who], time.Since(m.begin))
 				})

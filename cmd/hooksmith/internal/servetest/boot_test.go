@@ -63,6 +63,29 @@ func all(t *testing.T) {
 	}
 }
 
+// kind is a machine that has nothing but a network card.
+type kind struct {
+	arch     qemu.Arch
+	firmware firmware
+}
+
+func (k kind) String() string {
+	if k.arch == qemu.AMD64 {
+		return string(k.firmware)
+	}
+	return string(k.arch) + " " + string(k.firmware)
+}
+
+// Every kind, in the order in which amd64's are proven first.
+var (
+	biosKind   = kind{qemu.AMD64, bios}
+	uefiKind   = kind{qemu.AMD64, uefiPXE}
+	httpKind   = kind{qemu.AMD64, uefiHTTP}
+	arm64Kind  = kind{qemu.ARM64, uefiPXE}
+	arm64HTTP  = kind{qemu.ARM64, uefiHTTP}
+	everything = []kind{biosKind, uefiKind, httpKind, arm64Kind, arm64HTTP}
+)
+
 // machine is one in QEMU.
 type machine struct {
 	*console.Console
@@ -71,9 +94,10 @@ type machine struct {
 	begin time.Time
 }
 
-// powerOn starts a machine that has nothing but a network card.
-func (l *lab) powerOn(arch qemu.Arch, f firmware, mac, logs string) *machine {
+// powerOn starts a machine.
+func (l *lab) powerOn(k kind, mac, logs string) *machine {
 	l.t.Helper()
+	arch, f := k.arch, k.firmware
 	if err := qemu.Look(arch.Binary(), arch.Package()); err != nil {
 		l.t.Fatal(err)
 	}
@@ -158,14 +182,27 @@ const bootMAC = "52:54:00:78:00:0a"
 // record is the hardware record of the machine that boots.
 const record = "mac: " + bootMAC + ", hostname: node1, ip: 10.78.0.10/24"
 
-// toDocker boots a machine from power-on to HookOS with Docker ready, with an
-// address of its record, and looks at what the server knows of it then.
-func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
+// toDocker boots a machine with an address of its record from power-on to
+// HookOS with Docker ready, and looks at what the server knows of it then.
+func (l *lab) toDocker(k kind, dir string) {
 	l.t.Helper()
-	m := l.powerOn(arch, f, bootMAC, dir)
+	l.untilDocker(k, dir, recordAddress)
+	l.status("node1  10.78.0.10", "script", "/hook/vmlinuz-", "/hook/initramfs-", "ack", "syslog")
+}
+
+// The address of the record, and those that the other servers here give.
+const (
+	recordAddress = `10\.78\.0\.10`
+	otherAddress  = `10\.78\.0\.1[0-9][0-9]`
+)
+
+// untilDocker boots a machine until Docker is ready.
+func (l *lab) untilDocker(k kind, dir, address string) {
+	l.t.Helper()
+	m := l.powerOn(k, bootMAC, dir)
 	m.wait(kernelStarted)
 	m.wait(initStarted)
-	m.wait(`hooksmith: network: .*10\.78\.0\.10/24.*$`)
+	m.wait(`hooksmith: network: .*` + address + `/24.*$`)
 	if got := m.wait(dockerReady)[1]; got != "overlay2" {
 		l.t.Errorf("storage driver %s, want overlay2", got)
 	}
@@ -176,17 +213,26 @@ func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
 		l.t.Errorf("the log has %q", found)
 	}
 	l.t.Logf("%6.1f s  the server has seen the end of the download", time.Since(m.begin).Seconds())
+	// HookOS tells its progress, also where no container logs.
+	until(l.t, "docker's line in the machine's log", func() bool {
+		out, err := l.admin("logs", bootMAC, "--grep", "docker: ready")
+		return err == nil && strings.Contains(out, "hookos")
+	})
+}
+
+// status holds what the server says of the machine against what it should.
+func (l *lab) status(wanted ...string) {
+	l.t.Helper()
 	out, err := l.admin("status", bootMAC)
 	if err != nil {
 		l.t.Fatalf("status: %v: %s", err, out)
 	}
-	l.t.Logf("%6.1f s  status", time.Since(m.begin).Seconds())
-	for _, want := range []string{"node1  10.78.0.10", "script", "/hook/vmlinuz-", "/hook/initramfs-", "ack"} {
+	l.t.Logf("status:\n%s", out)
+	for _, want := range wanted {
 		if !strings.Contains(out, want) {
 			l.t.Errorf("status: no %q", want)
 		}
 	}
-	l.t.Logf("status:\n%s", out)
 	for _, bad := range []string{"error:", "loop", ", aborted"} {
 		if strings.Contains(out, bad) {
 			l.t.Errorf("status has %q", bad)
@@ -194,14 +240,18 @@ func (l *lab) toDocker(arch qemu.Arch, f firmware, dir string) {
 	}
 }
 
-func consoleOf(arch qemu.Arch) string { return arch.Console() }
+// serveTo starts the server for a machine in QEMU.
+func (l *lab) serveTo(k kind, dir string, args ...string) *server {
+	l.t.Helper()
+	return l.serve(append([]string{"--artifacts", dir, "--ra", "--console", k.arch.Console(), "--kernel-args", "panic=-1"}, args...)...)
+}
 
 // A BIOS machine, with the address of its record.
 func TestBootBIOS(t *testing.T) {
 	dir := booted(t, qemu.AMD64)
 	l := newLab(t)
-	l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
-	l.toDocker(qemu.AMD64, bios, dir)
+	l.serveTo(biosKind, dir, "--hardware", l.hardware(record))
+	l.toDocker(biosKind, dir)
 	l.process.stop()
 }
 
@@ -209,56 +259,12 @@ func TestBootBIOS(t *testing.T) {
 func TestBootUEFI(t *testing.T) {
 	dir := booted(t, qemu.AMD64)
 	l := newLab(t)
-	s := l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
-	l.toDocker(qemu.AMD64, uefiPXE, dir)
+	s := l.serveTo(uefiKind, dir, "--hardware", l.hardware(record))
+	l.toDocker(uefiKind, dir)
 	if found := s.Find(`tftp-done.* file=ipxe\.efi`); found == "" {
 		t.Error("no transfer of ipxe.efi in the log")
 	}
 	s.stop()
-}
-
-// Beside another DHCP server, which gives the address and knows nothing of
-// booting.
-func TestBootProxy(t *testing.T) {
-	need(t, "dnsmasq")
-	dir := booted(t, qemu.AMD64)
-	l := newLab(t)
-	l.address()
-	l.dnsmasq()
-	l.serve("--dhcp-mode", "proxy", "--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
-	m := l.powerOn(qemu.AMD64, uefiPXE, bootMAC, dir)
-	m.wait(kernelStarted)
-	m.wait(`hooksmith: network: .*10\.78\.0\.1[0-5][0-9]/24.*$`)
-	l.process.stop()
-}
-
-// dnsmasq is a plain DHCP server in the client namespace.
-func (l *lab) dnsmasq() {
-	l.t.Helper()
-	cmd := l.in(l.client, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root", "--interface=eth0", "--no-ping",
-		"--dhcp-range=10.78.0.100,10.78.0.150,255.255.255.0,1h", "--dhcp-leasefile="+filepath.Join(l.dir, "dnsmasq.leases"), "--pid-file=")
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-}
-
-// BIOS beside another DHCP server.
-func TestBootBIOSProxy(t *testing.T) {
-	need(t, "dnsmasq")
-	all(t)
-	dir := booted(t, qemu.AMD64)
-	l := newLab(t)
-	l.address()
-	l.dnsmasq()
-	l.serve("--dhcp-mode", "auto-proxy", "--artifacts", dir, "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
-	m := l.powerOn(qemu.AMD64, bios, bootMAC, dir)
-	m.wait(kernelStarted)
-	m.wait(dockerReady)
-	l.process.stop()
 }
 
 // UEFI HTTP boot: no TFTP at all.
@@ -266,19 +272,19 @@ func TestBootHTTP(t *testing.T) {
 	all(t)
 	dir := booted(t, qemu.AMD64)
 	l := newLab(t)
-	l.serve("--tftp", "off", "--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
-	l.toDocker(qemu.AMD64, uefiHTTP, dir)
+	l.serveTo(httpKind, dir, "--tftp", "off", "--hardware", l.hardware(record))
+	l.toDocker(httpKind, dir)
 	l.process.stop()
 }
 
 // arm64, by PXE and by HTTP.
 func TestBootARM64(t *testing.T) {
 	dir := booted(t, qemu.ARM64)
-	for _, f := range []firmware{uefiPXE, uefiHTTP} {
-		t.Run(string(f), func(t *testing.T) {
+	for _, k := range []kind{arm64Kind, arm64HTTP} {
+		t.Run(string(k.firmware), func(t *testing.T) {
 			l := newLab(t)
-			l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", consoleOf(qemu.ARM64), "--kernel-args", "panic=-1")
-			l.toDocker(qemu.ARM64, f, dir)
+			l.serveTo(k, dir, "--hardware", l.hardware(record))
+			l.toDocker(k, dir)
 			l.process.stop()
 		})
 	}

@@ -149,7 +149,13 @@ exec chroot "$root" "$@"
 // chroot is a command of a suite in the server's namespace.
 func (l *lab) chroot(suite string, argv ...string) *exec.Cmd {
 	l.t.Helper()
-	cmd := l.in(l.server, append([]string{"sh", "-c", enter, "enter", debianRoot(l.t, suite), l.dir}, argv...)...)
+	return l.chrootIn(l.server, suite, argv...)
+}
+
+// chrootIn is a command of a suite in a namespace.
+func (l *lab) chrootIn(ns, suite string, argv ...string) *exec.Cmd {
+	l.t.Helper()
+	cmd := l.in(ns, append([]string{"sh", "-c", enter, "enter", debianRoot(l.t, suite), l.dir}, argv...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "KEA_LOCKFILE_DIR=none"}
 	return cmd
 }

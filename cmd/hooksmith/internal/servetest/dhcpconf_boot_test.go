@@ -2,6 +2,7 @@ package servetest
 
 import (
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,41 +10,39 @@ import (
 	"hooksmith/cmd/hooksmith/internal/qemu"
 )
 
-// besides is which firmware boots through which server. The first of each
+// besides is which machines boot through which server. The first of each
 // server is booted always, the others by make boot-test-all.
 var besides = []struct {
 	rival rival
 	suite string
 	form  string
-	kinds []firmware
+	kinds []kind
 }{
-	{dnsmasqRival, "bookworm", "full", []firmware{bios, uefiPXE, uefiHTTP}},
-	{keaRival, "trixie", "fragment", []firmware{uefiHTTP, uefiPXE, bios}},
-	{iscRival, "bookworm", "fragment", []firmware{uefiPXE, uefiHTTP, bios}},
-	{proxyRival, "trixie", "full", []firmware{uefiPXE, bios}}, // dnsmasq answers no HTTP client as a proxy
+	{dnsmasqRival, "bookworm", "full", []kind{biosKind, uefiKind, httpKind, arm64Kind, arm64HTTP}},
+	{keaRival, "trixie", "fragment", []kind{httpKind, uefiKind, biosKind, arm64Kind, arm64HTTP}},
+	{iscRival, "bookworm", "fragment", []kind{uefiKind, httpKind, biosKind, arm64Kind, arm64HTTP}},
+	{proxyRival, "trixie", "full", []kind{uefiKind, biosKind, arm64Kind}}, // dnsmasq answers no HTTP client as a proxy
+	{keaRival, "bookworm", "full", []kind{arm64HTTP, uefiKind, arm64Kind}},
 }
 
 // A machine boots through another DHCP server with the configuration that is
 // generated for it: the boot server gives no addresses, and serves the rest.
 func TestBootBesideRival(t *testing.T) {
-	dir := booted(t, qemu.AMD64)
 	for _, tt := range besides {
-		for i, f := range tt.kinds {
-			t.Run(tt.rival.target+"/"+string(f), func(t *testing.T) {
+		for i, k := range tt.kinds {
+			t.Run(tt.suite+"/"+tt.rival.target+"/"+k.String(), func(t *testing.T) {
 				if i > 0 {
 					all(t)
 				}
+				dir := booted(t, k.arch)
 				l := newLab(t)
 				hw := l.hardware(record)
 				if tt.rival.target == "dnsmasq-proxy" {
-					need(t, "dnsmasq")
-					l.address()
 					l.dnsmasq()
 				}
 				l.rival(tt.rival, tt.suite, tt.form, "--hardware", hw)
-				s := l.bootsOnly(dir, hw)
-				m := l.powerOn(qemu.AMD64, f, bootMAC, dir)
-				m.wait(kernelStarted)
+				s := l.serveTo(k, dir, "--dhcp-mode", "off", "--hardware", hw)
+				l.besideAnother(k, dir)
 				s.wait(`script.* mac=` + bootMAC)
 				s.stop()
 			})
@@ -51,10 +50,16 @@ func TestBootBesideRival(t *testing.T) {
 	}
 }
 
-// bootsOnly is the boot server beside a DHCP server.
-func (l *lab) bootsOnly(dir, hw string) *server {
+// besideAnother boots a machine whose address comes from another server: to
+// Docker where all boots are wanted, else until its kernel runs.
+func (l *lab) besideAnother(k kind, dir string) {
 	l.t.Helper()
-	return l.serve("--dhcp-mode", "off", "--artifacts", dir, "--hardware", hw, "--ra", "--console", consoleOf(qemu.AMD64), "--kernel-args", "panic=-1")
+	if os.Getenv("HOOKSMITH_BOOT_ALL") == "" {
+		l.powerOn(k, bootMAC, dir).wait(kernelStarted)
+		return
+	}
+	l.untilDocker(k, dir, `(?:`+recordAddress+`|`+otherAddress+`)`)
+	l.status("script", "/hook/vmlinuz-", "/hook/initramfs-", "syslog")
 }
 
 // Boot loaders that run iPXE themselves: iPXE's own script, and iPXE with the
@@ -77,10 +82,9 @@ func TestBootChain(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newLab(t)
-			l.address()
 			l.dnsmasq() // knows nothing of booting
 			hw := l.hardware(record)
-			s := l.bootsOnly(dir, hw)
+			s := l.serveTo(biosKind, dir, "--dhcp-mode", "off", "--hardware", hw)
 			text := l.dhcpConfig(tt.target)
 			argv := []string{qemu.AMD64.Binary(), "-accel", "tcg", "-m", "2048", "-display", "none", "-serial", "stdio", "-no-reboot",
 				"-netdev", "tap,id=n0,script=no,downscript=no,ifname=" + l.tap(), "-device", "virtio-net-pci,netdev=n0,romfile=,mac=" + bootMAC,
@@ -108,9 +112,8 @@ func TestBootChainUEFI(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLab(t)
-	l.address()
 	l.dnsmasq()
-	s := l.bootsOnly(dir, l.hardware(record))
+	s := l.serveTo(uefiKind, dir, "--dhcp-mode", "off", "--hardware", l.hardware(record))
 	esp := filepath.Dir(filepath.Dir(filepath.Dir(l.write("esp/EFI/BOOT/BOOTX64.EFI", string(efi)))))
 	l.write("esp/EFI/BOOT/autoexec.ipxe", l.dhcpConfig("ipxe"))
 	argv := append([]string{qemu.AMD64.Binary(), "-accel", "tcg", "-machine", "q35", "-m", "2048", "-display", "none", "-serial", "stdio", "-no-reboot",

@@ -22,7 +22,6 @@ func TestDHCPConfigProxy(t *testing.T) {
 	rule := bootRule(t)
 	everyRival(t, []rival{proxyRival}, func(t *testing.T, r rival, suite, form string) {
 		l := newLab(t)
-		l.address()
 		l.dnsmasq() // the plain one, in the clients' namespace
 		hw := l.hardware("mac: " + offMAC + ", ip: 10.78.0.22/24, netboot: {allow: false}")
 		log := l.rival(r, suite, form, "--hardware", hw)
