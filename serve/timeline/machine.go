@@ -63,6 +63,9 @@ func (t *Timeline) event(e event.Event) {
 // resolve finds the machine of an event: by its MAC address, by who was last
 // given the IP, by the hardware data. "" is nobody.
 func (t *Timeline) resolve(mac, ip string) string {
+	if t.machines[mac] != nil {
+		return mac
+	}
 	if mac != "" {
 		if n, err := hardware.NormalizeMAC(mac); err == nil {
 			return n

@@ -34,7 +34,15 @@ func Stages() []Stage {
 }
 
 // rank orders stages; StageFile and unknown ones are 0.
-func (s Stage) rank() int { return slices.Index(Stages(), s) + 1 }
+func (s Stage) rank() int { return ranks[s] }
+
+var ranks = func() map[Stage]int {
+	m := map[Stage]int{}
+	for i, s := range Stages() {
+		m[s] = i + 1
+	}
+	return m
+}()
 
 // Compare orders stages by how far a boot has come.
 func (s Stage) Compare(t Stage) int { return cmp.Compare(s.rank(), t.rank()) }

@@ -342,8 +342,12 @@ func deleteBefore(b *bolt.Bucket, mac string, n uint64) error {
 	return nil
 }
 
-// run writes and checks once a second; while the disk refuses, it tries every
-// ten seconds.
+// share is which part of the time may go into writing: when a thousand machines
+// boot at once, the server has better things to do.
+const share = 20
+
+// run writes and checks once a second, less often when much is written; while
+// the disk refuses, it tries every ten seconds.
 func (t *Timeline) run(ctx context.Context) {
 	var next time.Time
 	failed := false
@@ -352,7 +356,9 @@ func (t *Timeline) run(ctx context.Context) {
 		if time.Now().Before(next) {
 			continue
 		}
+		begin := time.Now()
 		err := t.flush()
+		next = time.Now().Add(min(share*time.Since(begin), 10*time.Second))
 		if err != nil {
 			next = time.Now().Add(10 * time.Second)
 		}
