@@ -1,0 +1,2 @@
+count:
+	@echo 0

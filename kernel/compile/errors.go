@@ -1,0 +1,73 @@
+package compile
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// hint is an error with the next step, which the command line prints.
+type hint struct {
+	err  error
+	text string
+}
+
+func (h *hint) Error() string { return h.err.Error() }
+func (h *hint) Unwrap() error { return h.err }
+func (h *hint) Hint() string  { return h.text }
+
+func hintf(err error, format string, args ...any) error {
+	return &hint{err, fmt.Sprintf(format, args...)}
+}
+
+// ExitError is a command of a workspace that ended with another status than 0.
+type ExitError struct {
+	Command []string
+	Status  int
+	Lines   []string // the end of its output
+	Errors  []string // lines before that which look like the reason
+}
+
+func (e *ExitError) Error() string {
+	text := fmt.Sprintf("%s: exit status %d", strings.Join(e.Command, " "), e.Status)
+	if len(e.Errors) > 0 {
+		text += "\nwhat looks like the reason:\n  " + strings.Join(e.Errors, "\n  ")
+	}
+	if len(e.Lines) > 0 {
+		text += "\nthe end of its output:\n  " + strings.Join(e.Lines, "\n  ")
+	}
+	return text
+}
+
+// maxErrorLines is how many lines that look like the reason are kept: the first.
+const maxErrorLines = 12
+
+var looksWrong = regexp.MustCompile(`\berror:|: \*\*\*|undefined reference|ERROR:|(?i:no space left)`)
+
+// errorLines keeps the lines of an output that look like errors: with many
+// jobs, make's own last lines come long after them.
+type errorLines struct {
+	open  []byte
+	lines []string
+}
+
+func (e *errorLines) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(e.lines) < maxErrorLines {
+		i := strings.IndexByte(string(b), '\n')
+		if i < 0 {
+			break
+		}
+		line := append(e.open, b[:i]...)
+		e.open, b = e.open[:0], b[i+1:]
+		if looksWrong.Match(line) {
+			e.lines = append(e.lines, strings.ToValidUTF8(string(line[:min(len(line), 500)]), "?"))
+		}
+	}
+	if len(e.lines) < maxErrorLines && len(e.open)+len(b) <= 64<<10 {
+		e.open = append(e.open, b...)
+	} else {
+		e.open = e.open[:0]
+	}
+	return n, nil
+}

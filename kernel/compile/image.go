@@ -1,0 +1,217 @@
+package compile
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/gzip"
+)
+
+// epoch is the time of all that is in the image: when it was compiled changes
+// nothing of it.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// files of the image, in its order.
+var files = []string{"System.map", "dtbs.tar.gz", "kernel", "kernel.tar"}
+
+// Labels and annotations of the image.
+const (
+	labelVersion  = "dev.hooksmith.kernel.version"
+	labelConfig   = "dev.hooksmith.kernel.config"
+	labelSum      = "dev.hooksmith.kernel.config.sha256"
+	labelSource   = "dev.hooksmith.kernel.source"
+	labelHash     = "dev.hooksmith.kernel.source.sha256"
+	labelPatches  = "dev.hooksmith.kernel.patches"
+	labelExternal = "dev.hooksmith.kernel.external"
+	labelInputs   = "dev.hooksmith.kernel.inputs.sha256"
+)
+
+// labels say what the kernel is made of.
+func (s Spec) labels(release string) map[string]string {
+	sum := sha256.Sum256(s.Config)
+	l := map[string]string{
+		"org.opencontainers.image.title":   "Linux " + release + " for HookOS",
+		"org.opencontainers.image.version": release,
+		labelVersion:                       s.Source.Version(),
+		labelConfig:                        s.ConfigName,
+		labelSum:                           hex.EncodeToString(sum[:]),
+		labelSource:                        filepath.Base(s.Source.String()),
+		labelHash:                          s.Source.Hash(),
+		labelInputs:                        s.hash(),
+	}
+	var patches, external []string
+	for _, p := range s.Patches {
+		patches = append(patches, filepath.Base(p.Name)+"="+p.Hash())
+	}
+	for _, e := range s.External {
+		external = append(external, strings.TrimSuffix(e.Name+"-"+e.Version, "-")+"="+e.Hash())
+	}
+	if len(patches) > 0 {
+		l[labelPatches] = strings.Join(patches, ",")
+	}
+	if len(external) > 0 {
+		l[labelExternal] = strings.Join(external, ",")
+	}
+	return l
+}
+
+// newImage puts the image together of the files in the kernel's folder.
+func newImage(s Spec, k *Kernel) (v1.Image, error) {
+	layer, err := writeLayer(k.dir)
+	if err != nil {
+		return nil, fmt.Errorf("writing the image: %w", err)
+	}
+	img := mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1)
+	img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{CreatedBy: "hooksmith kernel", Created: v1.Time{Time: epoch}}})
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture, cfg.Created = "linux", s.Arch.Debian(), v1.Time{Time: epoch}
+	cfg.Config.Labels = s.labels(k.Release)
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		return nil, err
+	}
+	return mutate.Annotations(img, cfg.Config.Labels).(v1.Image), nil
+}
+
+// layer is a layer in a file.
+type layer struct {
+	path           string
+	digest, diffID v1.Hash
+	size           int64
+}
+
+func (l *layer) Digest() (v1.Hash, error)             { return l.digest, nil }
+func (l *layer) DiffID() (v1.Hash, error)             { return l.diffID, nil }
+func (l *layer) Size() (int64, error)                 { return l.size, nil }
+func (l *layer) MediaType() (types.MediaType, error)  { return types.OCILayer, nil }
+func (l *layer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
+func (l *layer) Uncompressed() (io.ReadCloser, error) { return openGzip(l.path) }
+
+// writeLayer packs the files of a folder into a layer beside them.
+func writeLayer(dir string) (v1.Layer, error) {
+	l := &layer{path: filepath.Join(dir, "layer.tar.gz")}
+	f, err := os.Create(l.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	packed, plain := sha256.New(), sha256.New()
+	counted := &countedWriter{w: io.MultiWriter(f, packed)}
+	zw, err := gzip.NewWriterLevel(counted, 6)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeFiles(io.MultiWriter(zw, plain), dir); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(zw.Close(), f.Close()); err != nil {
+		return nil, err
+	}
+	l.digest, l.diffID, l.size = sum(packed), sum(plain), counted.n
+	return l, nil
+}
+
+func sum(h hash.Hash) v1.Hash {
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(h.Sum(nil))}
+}
+
+type countedWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countedWriter) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// writeFiles writes the tar of the image, and removes each file that is in it:
+// a kernel's modules need not be on the disk twice.
+func writeFiles(w io.Writer, dir string) error {
+	tw := tar.NewWriter(w)
+	for _, name := range files {
+		path := filepath.Join(dir, name)
+		st, err := os.Stat(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // no device trees
+		}
+		if err != nil {
+			return err
+		}
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: st.Size(), ModTime: epoch, Format: tar.FormatUSTAR}
+		if st.Size() >= 8<<30 {
+			h.Format = tar.FormatPAX
+		}
+		if err := tw.WriteHeader(h); err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(tw, f)
+		if err := errors.Join(err, f.Close(), os.Remove(path)); err != nil {
+			return err
+		}
+	}
+	return tw.Close()
+}
+
+// eachFile visits the files of a tar that are in files.
+func eachFile(r io.Reader, visit func(name string, size int64, content io.Reader) error) error {
+	for tr := tar.NewReader(r); ; {
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Typeflag != tar.TypeReg || !slices.Contains(files, filepath.Base(h.Name)) {
+			continue
+		}
+		if err := visit(h.Name, h.Size, tr); err != nil {
+			return err
+		}
+	}
+}
+
+type gzipFile struct {
+	*gzip.Reader
+	f *os.File
+}
+
+func (g gzipFile) Close() error { return errors.Join(g.Reader.Close(), g.f.Close()) }
+
+func openGzip(path string) (io.ReadCloser, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	zr, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return gzipFile{zr, f}, nil
+}
