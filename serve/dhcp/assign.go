@@ -90,7 +90,7 @@ func (x *exchange) known(want netip.Addr) bool {
 }
 
 // grant leases the address that the client wants, if it is the right one.
-func (x *exchange) grant(ctx context.Context, want netip.Addr) answer {
+func (x *exchange) grant(want netip.Addr) answer {
 	a, why := x.reservation()
 	switch {
 	case a.ip == want:
@@ -117,7 +117,7 @@ func (x *exchange) grant(ctx context.Context, want netip.Addr) answer {
 	default:
 		return x.nak(want, why)
 	}
-	return x.bind(ctx, a)
+	return x.bind(a)
 }
 
 // leased reports whether another client has a live lease of an address, from before it was reserved.
@@ -126,14 +126,18 @@ func (x *exchange) leased(ip netip.Addr) bool {
 	return ok && l.MAC != x.id && l.State == lease.Active && !l.Reserved
 }
 
-// bind returns an ACK when the lease is on disk.
-func (x *exchange) bind(ctx context.Context, a assignment) answer {
+// bind asks for a lease; when that is on disk there is an ACK.
+func (x *exchange) bind(a assignment) answer {
 	if !a.reserved {
 		x.probes.again(a.ip, x.now)
 	}
-	_, err := x.Leases.Bind(ctx, lease.Lease{
+	return answer{binds: &binding{lease.Lease{
 		Client: x.leaseClient(), IP: a.ip, Prefix: a.subnet.Prefix, Reserved: a.reserved, Duration: x.leaseTime(a.subnet),
-	})
+	}, func(err error) answer { return x.bound(a, err) }}}
+}
+
+// bound is the answer to a client whose lease was written, or not.
+func (x *exchange) bound(a assignment, err error) answer {
 	if taken := (*lease.TakenError)(nil); errors.As(err, &taken) {
 		return x.nak(a.ip, err.Error())
 	}
@@ -142,7 +146,7 @@ func (x *exchange) bind(ctx context.Context, a assignment) answer {
 		return x.silence("the lease could not be stored: " + err.Error())
 	}
 	if !a.reserved && x.probes.conflict(a.ip, x.now) {
-		x.Leases.Decline(ctx, x.id, a.ip) // the probe's answer came in between
+		x.Leases.Decline(context.Background(), x.id, a.ip) // the probe's answer came in between
 		return x.nak(a.ip, a.ip.String()+" is in use by another machine")
 	}
 	return x.give(dhcpv4.MessageTypeAck, a)
@@ -186,5 +190,5 @@ func (x *exchange) nak(ip netip.Addr, why string) answer {
 		msg.SetBroadcast() // RFC 2131 4.1: the relay must broadcast it, the client has no use of its address
 		to.addr = netip.AddrPortFrom(x.gateway, x.Ports.Server)
 	}
-	return answer{msg, to, x.events}
+	return answer{packet: msg, to: to, events: x.events}
 }

@@ -85,7 +85,7 @@ func (x *exchange) give(kind dhcpv4.MessageType, a assignment) answer {
 		what = event.Inform
 	}
 	x.event(event.Event{Kind: what, IP: a.ip.String(), File: msg.BootFileName, Detail: d.Reason})
-	return answer{msg, x.destination(msg), x.events}
+	return answer{packet: msg, to: x.destination(msg), events: x.events}
 }
 
 // giveBoot is an answer without an address.
@@ -105,7 +105,7 @@ func (x *exchange) giveBoot(kind dhcpv4.MessageType) answer {
 	x.boot(msg, d, s)
 	what := map[bool]event.Kind{true: event.Offer, false: event.Ack}[kind == dhcpv4.MessageTypeOffer]
 	x.event(event.Event{Kind: what, IP: text(x.ciaddr), File: msg.BootFileName, Detail: "without an address: " + d.Reason})
-	return answer{msg, x.destination(msg), x.events}
+	return answer{packet: msg, to: x.destination(msg), events: x.events}
 }
 
 // destination is where RFC 2131 section 4.1 sends an OFFER or ACK.

@@ -9,6 +9,7 @@ import (
 
 	"hooksmith/serve/event"
 	"hooksmith/serve/hardware"
+	"hooksmith/serve/lease"
 )
 
 // answer is what one packet causes.
@@ -16,6 +17,13 @@ type answer struct {
 	packet *dhcpv4.DHCPv4 // nil: silence
 	to     destination
 	events []event.Event
+	binds  *binding // nil: none
+}
+
+// binding is a lease that must be on disk before there is an answer.
+type binding struct {
+	lease lease.Lease
+	then  func(error) answer // with what became of it
 }
 
 // exchange is one query on its way to an answer.
@@ -28,9 +36,19 @@ type exchange struct {
 	events  []event.Event
 }
 
-// reply is the protocol: RFC 2131 section 4.3, PXE 2.1 for who only boots. It sends nothing; what it leaves behind is in
-// Leases (durable when it returns an ACK), the state of loops and a probe that may have been started.
+// reply is begin with the lease written.
 func (e *engine) reply(ctx context.Context, q *query, now time.Time) answer {
+	a := e.begin(ctx, q, now)
+	if a.binds == nil {
+		return a
+	}
+	_, err := e.Leases.Bind(ctx, a.binds.lease)
+	return a.binds.then(err)
+}
+
+// begin is the protocol: RFC 2131 section 4.3, PXE 2.1 for who only boots. It sends nothing; what it leaves behind is in
+// Leases, the state of loops and a probe that may have been started. A lease it leaves to the caller to write.
+func (e *engine) begin(ctx context.Context, q *query, now time.Time) answer {
 	// 1. Who asks, from where, and whether it is talked to at all.
 	x := &exchange{engine: e, query: q, machine: e.machine(q), place: e.locate(q), now: now}
 	x.heard()
@@ -46,7 +64,7 @@ func (e *engine) reply(ctx context.Context, q *query, now time.Time) answer {
 	case dhcpv4.MessageTypeDiscover:
 		return x.discover()
 	case dhcpv4.MessageTypeRequest:
-		return x.request(ctx)
+		return x.request()
 	case dhcpv4.MessageTypeDecline:
 		return x.decline(ctx)
 	case dhcpv4.MessageTypeRelease:
@@ -92,7 +110,7 @@ func (x *exchange) discover() answer {
 }
 
 // request tells the four kinds of REQUEST apart by the table in RFC 2131 section 4.3.2.
-func (x *exchange) request(ctx context.Context) answer {
+func (x *exchange) request() answer {
 	want := x.requested
 	if !want.IsValid() {
 		want = x.ciaddr
@@ -103,13 +121,13 @@ func (x *exchange) request(ctx context.Context) answer {
 	case !want.IsValid():
 		return x.silence("a REQUEST without an address")
 	case x.serverID.IsValid(): // SELECTING
-		return x.grant(ctx, want)
+		return x.grant(want)
 	case len(x.place.subnets) == 0:
 		return x.silence("not a network of this server: " + x.place.why)
 	case !x.known(want): // INIT-REBOOT, RENEWING, REBINDING: maybe another server's client
 		return x.silence("a lease that this server knows nothing of")
 	}
-	return x.grant(ctx, want)
+	return x.grant(want)
 }
 
 // lost is what happens when the client took another server's offer.

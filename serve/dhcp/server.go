@@ -3,13 +3,11 @@ package dhcp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -95,19 +93,23 @@ func (s *Server) Serve(ctx context.Context) error {
 	if s.served.Swap(true) {
 		return errors.New("dhcp: Serve was called before, or the server is closed")
 	}
-	// 1. Readers take packets; each is answered in a goroutine of its own, so that a lease store can write in one go what
-	// many of them wait for. How many there are is bounded.
+	// 1. Readers take packets and answer those that need not wait; keepers answer the others when their leases are on
+	// disk; one teller says what happened.
 	running, stop := context.WithCancel(ctx)
 	defer stop()
-	q := newQueue(s.engine.Config, &s.sockets.counters)
-	q.answer = func(p *query) { s.finish(p, s.engine.reply(context.WithoutCancel(ctx), p, s.engine.Now())) }
-	readers, working := errgroup.Group{}, sync.WaitGroup{}
+	w := &work{Server: s, queue: newQueue(s.engine.Config, &s.sockets.counters), ctx: context.WithoutCancel(ctx), told: make(chan []told, 256),
+		spare: make(chan struct{}, s.engine.Workers)}
+	readers, keeping, working := errgroup.Group{}, sync.WaitGroup{}, sync.WaitGroup{}
 	for _, socket := range s.sockets.udp {
 		readers.Go(func() error {
 			defer stop()
-			return s.read(running, socket, q)
+			return w.read(running, socket)
 		})
 	}
+	for range keepers {
+		keeping.Go(w.keepAll)
+	}
+	working.Go(w.tell)
 	// 2. The interfaces and the answers to ARP probes are followed meanwhile.
 	working.Go(func() { s.sockets.follow(running) })
 	working.Go(func() { s.sockets.readARP(running) })
@@ -116,39 +118,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	<-running.Done()
 	s.sockets.wake()
 	err := readers.Wait()
-	q.running.Wait()
+	close(w.requests)
+	keeping.Wait()
+	w.slow.Wait()
+	close(w.told)
 	working.Wait()
 	return errors.Join(err, s.sockets.close())
-}
-
-// read takes packets from one socket.
-func (s *Server) read(ctx context.Context, socket *udpSocket, q *queue) error {
-	pause := time.Millisecond
-	for {
-		data, a, err := socket.read()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && socket.closed(err):
-			return fmt.Errorf("reading DHCP packets: %w", err)
-		case err != nil:
-			// An interface that is down for a while, or a report about a packet that was sent.
-			s.engine.Log.Debug("dhcp socket", "error", err)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(pause):
-			}
-			pause = min(2*pause, time.Second)
-			continue
-		}
-		pause = time.Millisecond
-		s.sockets.received.Add(1)
-		a.host = s.engine.current.Load()
-		if a.iface = s.serves(a.host, socket, a.index); a.iface != nil {
-			q.put(data, a.arrival, s.engine)
-		}
-	}
 }
 
 // serves returns the interface that a packet came by if the server is to answer there.
@@ -165,26 +140,6 @@ func (s *Server) serves(h *host, socket *udpSocket, index int) *iface {
 	return i
 }
 
-// finish sends an answer and tells what happened.
-func (s *Server) finish(q *query, a answer) {
-	if a.packet != nil {
-		data, dropped := encode(a.packet, q.Options[55], q.limit())
-		if len(dropped) > 0 {
-			s.engine.Log.Warn("the answer is too long for the client; options were left out", "mac", q.id, "options", fmt.Sprint(dropped), "limit", q.limit())
-		}
-		if err := s.sockets.send(data, a.to, q.pxe); err != nil {
-			s.sockets.sendError.Add(1)
-			s.engine.Log.Warn("dhcp answer not sent", "mac", q.id, "to", a.to.addr, "interface", q.iface.name, "error", err)
-		} else {
-			s.sockets.sent.Add(1)
-		}
-	}
-	for _, e := range a.events {
-		s.engine.Events(e)
-		s.engine.log(q, e)
-	}
-}
-
 // log writes an event for people: what needs one is louder.
 func (e *engine) log(q *query, v event.Event) {
 	level := slog.LevelInfo
@@ -197,15 +152,15 @@ func (e *engine) log(q *query, v event.Event) {
 	if !e.Log.Enabled(context.Background(), level) {
 		return
 	}
-	attrs := []any{"mac", q.id, "interface", q.iface.name}
-	for _, a := range []struct{ key, value string }{
-		{"ip", v.IP}, {"peer", v.Peer}, {"arch", v.Arch}, {"client", v.Client}, {"file", v.File}, {"detail", v.Detail},
-	} {
-		if a.value != "" {
-			attrs = append(attrs, a.key, a.value)
+	var room [8]slog.Attr
+	attrs := append(room[:0], slog.String("mac", q.id), slog.String("interface", q.iface.name))
+	for _, a := range [...]slog.Attr{slog.String("ip", v.IP), slog.String("peer", v.Peer), slog.String("arch", v.Arch),
+		slog.String("client", v.Client), slog.String("file", v.File), slog.String("detail", v.Detail)} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
 		}
 	}
-	e.Log.Log(context.Background(), level, "dhcp "+string(v.Kind), attrs...)
+	e.Log.LogAttrs(context.Background(), level, "dhcp "+string(v.Kind), attrs...)
 }
 
 // Stats returns the counters.

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,11 +30,11 @@ type sockets struct {
 // udpSocket receives and answers on one port.
 type udpSocket struct {
 	conn   *net.UDPConn
-	device string // "": all
-	index  int    // that device is bound by
+	raw    syscall.RawConn // of conn
+	device string          // "": all
+	index  int             // that device is bound by
 	pxe    bool
-	buf    [maxPacket]byte
-	oob    [128]byte
+	in     inbox
 }
 
 // received is where a packet came from, before the interface is looked up.
@@ -132,53 +131,11 @@ func listenUDP(device string, port uint16) (*udpSocket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &udpSocket{conn: conn.(*net.UDPConn), device: device}, nil
-}
-
-// read returns a packet, valid until the next read.
-func (u *udpSocket) read() ([]byte, received, error) {
-	n, oobn, _, from, err := u.conn.ReadMsgUDPAddrPort(u.buf[:], u.oob[:])
-	if err != nil {
-		return nil, received{}, err
+	u := &udpSocket{conn: conn.(*net.UDPConn), device: device}
+	if u.raw, err = u.conn.SyscallConn(); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
-	r := received{arrival: arrival{from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), pxe: u.pxe}}
-	messages, err := unix.ParseSocketControlMessage(u.oob[:oobn])
-	if err != nil {
-		return nil, r, fmt.Errorf("control message: %w", err)
-	}
-	for _, m := range messages {
-		if m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo {
-			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&m.Data[0]))
-			r.index, r.to = int(info.Ifindex), netip.AddrFrom4(info.Addr)
-		}
-	}
-	return u.buf[:n], r, nil
-}
-
-// closed reports whether an error means that there is no socket any more.
-func (u *udpSocket) closed(err error) bool { return errors.Is(err, net.ErrClosed) }
-
-// send brings an answer to its destination, in a frame or by the kernel's routing, from the address and interface that
-// the query came to.
-func (s *sockets) send(data []byte, to destination, pxe bool) error {
-	if to.hw != nil {
-		from := netip.AddrPortFrom(to.from, s.engine.Ports.Server)
-		err := s.sendFrame(ipv4(from, to.addr, data), unix.ETH_P_IP, to.iface.index, to.hw)
-		if err == nil {
-			return nil
-		}
-		s.engine.Log.Debug("frame not sent; broadcasting instead", "to", to.hw, "interface", to.iface.name, "error", err)
-		to.addr = broadcast(to.addr.Port())
-	}
-	for _, u := range s.udp {
-		if u.pxe != pxe || u.device != "" && u.device != to.iface.name {
-			continue
-		}
-		info := unix.Inet4Pktinfo{Ifindex: int32(to.iface.index), Spec_dst: to.from.As4()}
-		_, _, err := u.conn.WriteMsgUDPAddrPort(data, unix.PktInfo4(&info), to.addr)
-		return err
-	}
-	return fmt.Errorf("no socket on %s", to.iface.name)
+	return u, nil
 }
 
 // sendFrame sends a packet in an Ethernet frame.
@@ -239,11 +196,9 @@ func (s *sockets) tellChanges(before, after *host) {
 
 // bind ties the socket to the device by its new index; the port stays bound meanwhile.
 func (u *udpSocket) bind(i *iface, e *engine) {
-	raw, err := u.conn.SyscallConn()
-	if err == nil {
-		if control := raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), i.name) }); control != nil {
-			err = control
-		}
+	var err error
+	if control := u.raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), i.name) }); control != nil {
+		err = control
 	}
 	if err != nil {
 		e.Log.Error("the interface was made anew and cannot be served; CAP_NET_RAW is needed", "interface", i.name, "error", err)

@@ -24,12 +24,13 @@ var errLinux = errors.New("dhcp: the DHCP server runs on Linux only; use --dhcp-
 
 func listen(*engine) (*sockets, error) { return nil, errLinux }
 
-func (u *udpSocket) read() ([]byte, received, error) { return nil, received{}, errLinux }
-func (u *udpSocket) closed(error) bool               { return true }
+func (u *udpSocket) readAll() (int, error)         { return 0, errLinux }
+func (u *udpSocket) packet(int) ([]byte, received) { return nil, received{} }
+func (u *udpSocket) closed(error) bool             { return true }
 
-func (s *sockets) send([]byte, destination, bool) error { return errLinux }
-func (s *sockets) follow(context.Context)               {}
-func (s *sockets) readARP(context.Context)              {}
-func (s *sockets) names() []string                      { return nil }
-func (s *sockets) wake()                                {}
-func (s *sockets) close() error                         { return nil }
+func (s *sockets) send([]outgoing) []error { return nil }
+func (s *sockets) follow(context.Context)  {}
+func (s *sockets) readARP(context.Context) {}
+func (s *sockets) names() []string         { return nil }
+func (s *sockets) wake()                   {}
+func (s *sockets) close() error            { return nil }

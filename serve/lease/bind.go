@@ -25,9 +25,32 @@ func (s *Store) Bind(ctx context.Context, l Lease) (Lease, error) {
 	if err != nil {
 		return Lease{}, fmt.Errorf("leasing %v to %q: %w", l.IP, l.MAC, err)
 	}
-	return s.change(ctx, &op{mac: r.mac, bind: true, plan: func(now moment) ([]change, error) {
-		return s.planBind(r, l.Duration, now)
-	}})
+	return s.change(ctx, &op{mac: r.mac, rec: r, last: l.Duration})
+}
+
+// BindAll is Bind for many at once, of which the disk is waited for once. It
+// returns an error or nil for each.
+func (s *Store) BindAll(ctx context.Context, leases []Lease) []error {
+	errs, ops, waiting := make([]error, len(leases)), make([]op, len(leases)), make([]*op, 0, len(leases))
+	for i, l := range leases {
+		r, err := newRecord(l)
+		if err != nil {
+			errs[i] = fmt.Errorf("leasing %v to %q: %w", l.IP, l.MAC, err)
+			continue
+		}
+		ops[i].mac, ops[i].rec, ops[i].last = r.mac, r, l.Duration
+		waiting = append(waiting, &ops[i])
+	}
+	err := s.changes(ctx, waiting)
+	for i := range ops {
+		if errs[i] == nil {
+			errs[i] = err
+		}
+		if errs[i] == nil {
+			errs[i] = ops[i].err
+		}
+	}
+	return errs
 }
 
 func newRecord(l Lease) (record, error) {
@@ -64,12 +87,15 @@ type change struct {
 // The plans below run with the store locked, on the committer's goroutine, when
 // no transaction is under way: what they see is what is on disk.
 
-func (s *Store) planBind(r record, d time.Duration, now moment) ([]change, error) {
-	if err := s.taken(&r, now); err != nil {
+func (s *Store) planBind(o *op, now moment) ([]change, error) {
+	r := &record{}
+	*r = o.rec // lives longer than the op and those beside it
+	if err := s.taken(r, now); err != nil {
 		return nil, err
 	}
-	r.start, r.end = now.elapsed, plus(now.elapsed, d)
-	changes := []change{{r.ip, &r}}
+	r.start, r.end = now.elapsed, plus(now.elapsed, o.last)
+	o.one[0] = change{r.ip, r}
+	changes := o.one[:]
 	for _, other := range s.records.byMAC[r.mac] {
 		if other.ip != r.ip && r.prefix().Contains(address(other.ip)) {
 			changes = append(changes, change{ip: other.ip})

@@ -10,34 +10,66 @@ import (
 
 // op is one change that somebody waits for.
 type op struct {
-	mac  string // whose records it touches besides the planned addresses
-	bind bool
-	plan func(moment) ([]change, error)
+	mac  string                         // whose records it touches besides the planned addresses
+	plan func(moment) ([]change, error) // nil: bind rec
+	rec  record                         // of a Bind, without its times
+	last time.Duration                  // of a Bind
+	one  [1]change                      // room for changes
+	all  *group
 
 	changes []change
-	result  Lease
-	done    chan error
+	at      moment // of the transaction
+	err     error
+}
+
+// group is ops that one caller waits for.
+type group struct {
+	left int // the committer's alone
+	done chan struct{}
+}
+
+// finish is called once for each op, by the committer.
+func (o *op) finish(err error) {
+	o.err = err
+	if o.all.left--; o.all.left == 0 {
+		close(o.all.done)
+	}
 }
 
 // change hands o to the committer and waits until it is on disk.
 func (s *Store) change(ctx context.Context, o *op) (Lease, error) {
-	if err := ctx.Err(); err != nil {
+	if err := s.changes(ctx, []*op{o}); err != nil {
 		return Lease{}, err
 	}
-	o.done = make(chan error, 1)
+	if o.err != nil || len(o.changes) == 0 {
+		return Lease{}, o.err
+	}
+	return o.changes[0].rec.lease(o.at), nil
+}
+
+// changes hands ops to the committer and waits until all are on disk or refused.
+// An error means that nothing is known of any; else each has its own.
+func (s *Store) changes(ctx context.Context, ops []*op) error {
+	if err := ctx.Err(); err != nil || len(ops) == 0 {
+		return err
+	}
+	all := &group{left: len(ops), done: make(chan struct{})}
+	for _, o := range ops {
+		o.all = all
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return Lease{}, ErrClosed
+		return ErrClosed
 	}
-	s.queue = append(s.queue, o)
+	s.queue = append(s.queue, ops...)
 	s.mu.Unlock()
 	s.poke()
 	select {
-	case err := <-o.done:
-		return o.result, err
+	case <-all.done:
+		return nil
 	case <-ctx.Done():
-		return Lease{}, ctx.Err()
+		return ctx.Err()
 	}
 }
 
@@ -120,10 +152,10 @@ func (s *Store) takeBatch(now moment) []*op {
 			continue
 		}
 		macs[o.mac] = true
-		changes, err := o.plan(now)
+		changes, err := s.plan(o, now)
 		switch {
 		case err != nil || len(changes) == 0:
-			o.done <- err
+			o.finish(err)
 		case slices.ContainsFunc(changes, func(c change) bool { return ips[c.ip] }):
 			later = append(later, o)
 		default:
@@ -136,6 +168,14 @@ func (s *Store) takeBatch(now moment) []*op {
 	}
 	s.queue = later
 	return batch
+}
+
+// plan says what an op changes.
+func (s *Store) plan(o *op, now moment) ([]change, error) {
+	if o.plan != nil {
+		return o.plan(now)
+	}
+	return s.planBind(o, now)
 }
 
 // withPruning adds, once in a while, what is to be forgotten.
@@ -193,15 +233,15 @@ func (s *Store) finish(batch []*op, changes []change, now moment, err error) {
 	}
 	if err == nil {
 		for _, o := range batch {
-			o.result = o.changes[0].rec.lease(now)
-			if o.bind {
+			o.at = now
+			if o.plan == nil {
 				s.stats.Binds++
 			}
 		}
 	}
 	s.mu.Unlock()
 	for _, o := range batch {
-		o.done <- err
+		o.finish(err)
 	}
 }
 
