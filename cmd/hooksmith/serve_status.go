@@ -109,11 +109,24 @@ func printMachines(w io.Writer, machines []timeline.Machine, now time.Time) erro
 		for _, p := range m.Problems {
 			fmt.Fprintf(w, "\n%s: %s: %s\n  %s\n", m.MAC, p.Severity, printable(p.Text), printable(p.Do))
 			for _, s := range p.Copy {
-				fmt.Fprintf(w, "  %s: %s\n", s.Label, printable(s.Text))
+				fmt.Fprintf(w, "  %s:%s\n", strings.TrimSuffix(s.Label, ":"), copyable(s.Text))
 			}
 		}
 	}
 	return nil
+}
+
+// copyable is a text behind its label: several lines below it, to be copied as they are.
+func copyable(text string) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) == 1 {
+		return " " + printable(lines[0])
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString("\n    " + printable(line))
+	}
+	return b.String()
 }
 
 // stageOf is the stage with how much of a running download is done.
