@@ -46,7 +46,7 @@ func readMakefiles(r io.Reader) (map[string]string, error) {
 // object is a line that makes a module or part of the kernel, as kbuild's
 // documentation has it: obj-$(CONFIG_ICE) += ice.o
 var (
-	object    = regexp.MustCompile(`^\s*obj-\$\((?:subst m,y,\$\()?(CONFIG_[A-Za-z0-9_]+)\)+\s*[:+]?=\s*(.*)$`)
+	object    = regexp.MustCompile(`^obj-\$\((?:subst m,y,\$\()?(CONFIG_[A-Za-z0-9_]+)\)+\s*[:+]?=\s*(.*)$`)
 	continued = regexp.MustCompile(`\\\r?\n`)
 )
 
@@ -55,7 +55,7 @@ var (
 func addMakefile(symbols map[string]string, dir, text string) {
 	for line := range strings.Lines(continued.ReplaceAllString(text, " ")) {
 		line, _, _ = strings.Cut(line, "#")
-		m := object.FindStringSubmatch(line)
+		m := object.FindStringSubmatch(strings.TrimSpace(line))
 		if m == nil {
 			continue
 		}
