@@ -43,7 +43,6 @@ func TestBootBesideRival(t *testing.T) {
 				l.rival(tt.rival, tt.suite, tt.form, "--hardware", hw)
 				s := l.serveTo(k, dir, "--dhcp-mode", "off", "--hardware", hw)
 				l.besideAnother(k, dir)
-				s.wait(`script.* mac=` + bootMAC)
 				s.stop()
 			})
 		}
@@ -56,6 +55,7 @@ func (l *lab) besideAnother(k kind, dir string) {
 	l.t.Helper()
 	if os.Getenv("HOOKSMITH_BOOT_ALL") == "" {
 		l.powerOn(k, bootMAC, dir).wait(kernelStarted)
+		l.process.wait(`script.* mac=` + bootMAC)
 		return
 	}
 	l.untilDocker(k, dir, `(?:`+recordAddress+`|`+otherAddress+`)`)
