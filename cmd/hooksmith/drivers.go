@@ -186,7 +186,7 @@ func (a *app) checkDrivers(ctx context.Context, o *targetFlags, args []string, d
 	if err != nil {
 		return nil, err
 	}
-	c := drivers.Checker{Artifact: artifact, Table: table, Policy: policy, Flavors: completeKernels(flavors)}
+	c := drivers.Checker{Artifact: artifact, Table: table, Policy: policy, Flavors: completeKernels(flavors), Own: ownKernel(flavors, artifact.Arch)}
 	return c.Check(devices)
 }
 
@@ -207,4 +207,14 @@ func completeKernels(flavors *build.Flavors) []drivers.Flavor {
 		}
 	}
 	return list
+}
+
+// ownKernel is the first flavor whose kernel we configure.
+func ownKernel(flavors *build.Flavors, arch kernel.Arch) string {
+	for _, f := range flavors.All {
+		if f.Kernel.Version != "" && f.Arch == string(arch) && f.Unavailable == "" {
+			return f.ID
+		}
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package drivers
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,7 +78,7 @@ func (v *verdict) bring(d *Driver) string {
 		ways = append(ways, "the kernel has it, configs/modules.yaml leaves it out on purpose")
 	}
 	if d.Symbol != "" && !a.elsewhere[d.Name] {
-		ways = append(ways, fmt.Sprintf("%s=m (hooksmith kernel-config --driver %s)", d.Symbol, d.Name))
+		ways = append(ways, fmt.Sprintf("%s=m (hooksmith kernel-config %s --driver %s)", d.Symbol, cmp.Or(v.c.Own, "FLAVOR"), d.Name))
 	}
 	if len(ways) == 0 {
 		return "not carried by any flavor"

@@ -16,6 +16,7 @@ type Checker struct {
 	Table    *Table
 	Policy   *kernel.Policy // says which group and which package brings something; nil: nothing is said
 	Flavors  []Flavor       // those that have the complete kernel's modules, the best first
+	Own      string         // a flavor whose kernel can be configured; "": none is named
 }
 
 // Flavor is a flavor whose kernel is the complete one, and the groups of
@@ -78,7 +79,7 @@ type Result struct {
 type Use struct {
 	Name            string   `json:"name"`
 	BuiltIn         bool     `json:"built_in,omitempty"`
-	Maybe           bool     `json:"maybe,omitempty"`
+	Maybe           []string `json:"maybe,omitempty"`    // parts of the device that are not known and have to fit
 	Problem         string   `json:"problem,omitempty"`  // why it does not load
 	Firmware        int      `json:"firmware,omitempty"` // files that it may ask for
 	FirmwareMissing []string `json:"firmware_missing,omitempty"`
@@ -132,10 +133,11 @@ func (a *Artifact) has(name string) bool { return a.modules[name] != nil || a.bu
 
 // verdict is a Result in the making.
 type verdict struct {
-	c      *Checker
-	groups map[string]string
-	device *Device
-	known  []found // what the complete kernel would use
+	c       *Checker
+	groups  map[string]string
+	device  *Device
+	known   []found  // what the complete kernel would use
+	foreign []string // what it would use on another architecture
 }
 
 func (v *verdict) result() Result {
@@ -144,7 +146,7 @@ func (v *verdict) result() Result {
 		Where: d.Where, Slot: d.Slot, ID: d.ID(), Class: d.Class(), Name: d.Name, Modalias: d.Modalias, Driver: d.Driver,
 		Kind: d.Kind(), Modules: []Use{},
 	}
-	v.known = v.c.Table.match(d, v.c.Artifact.Arch)
+	v.known, v.foreign = v.c.Table.match(d, v.c.Artifact.Arch)
 	v.setKind(&r)
 	classOnly := v.addUses(&r)
 	v.setState(&r, classOnly)
@@ -222,7 +224,7 @@ func (v *verdict) addUses(r *Result) (classOnly bool) {
 
 // use looks at one module that fits.
 func (a *Artifact) use(f found) Use {
-	u := Use{Name: f.module, BuiltIn: a.modules[f.module] == nil, Maybe: f.sure == maybe}
+	u := Use{Name: f.module, BuiltIn: a.modules[f.module] == nil, Maybe: f.open}
 	if !u.BuiltIn {
 		u.Problem = a.problem(f.module)
 	}
@@ -239,19 +241,23 @@ func (a *Artifact) use(f found) Use {
 func (v *verdict) setState(r *Result, classOnly bool) {
 	r.State = v.stateOf(r.Modules)
 	if r.State == Maybe {
-		r.Notes = append(r.Notes, v.unknownNote(r.Modules))
+		r.Notes = append(r.Notes, maybeNote(r.Modules))
 	}
 	switch {
 	case r.State != "":
 	case slices.ContainsFunc(v.known, func(f found) bool { return f.sure > byClass }):
 		r.State = Missing
 		v.adviseMissing(r)
-	case classOnly:
+	case len(v.foreign) > 0:
+		r.State = Undrivable
+		r.Todo = append(r.Todo, fmt.Sprintf("%s drives it, which is not for %s", strings.Join(v.foreign, ", "), v.c.Artifact.Arch))
+	case classOnly && r.Class == "":
 		r.State = Undecidable
 		r.Todo = append(r.Todo, "give its class: "+r.ID+"@0108 is an NVMe disk, "+r.ID+"@0106 a SATA controller")
 	case r.Required:
 		r.State = Undrivable
-		r.Todo = append(r.Todo, "no driver in "+v.c.Table.From+"; ask the vendor for one (hooksmith kernel --external-module)")
+		from, _, _ := strings.Cut(v.c.Table.From, ",")
+		r.Todo = append(r.Todo, "no driver in the complete kernel either ("+from+"): ask the vendor for one (hooksmith kernel --external-module)")
 	default:
 		r.State = NotNeeded
 	}
@@ -269,7 +275,7 @@ func (v *verdict) stateOf(uses []Use) State {
 			state = Blocked
 		case essential[u.Name] && u.Firmware > 0 && len(u.FirmwareMissing) >= u.Firmware:
 			state = NoFirmware
-		case u.Maybe:
+		case len(u.Maybe) > 0:
 			state = Maybe
 		case u.BuiltIn:
 			state = BuiltIn
@@ -282,17 +288,15 @@ func (v *verdict) stateOf(uses []Use) State {
 	return rank[best]
 }
 
-// unknownNote says what a "maybe" depends on.
-func (v *verdict) unknownNote(uses []Use) string {
-	var names []string
+// maybeNote says what a "maybe" depends on.
+func maybeNote(uses []Use) string {
+	var names, parts []string
 	for _, u := range uses {
-		if u.Maybe {
+		if len(u.Maybe) > 0 && u.Problem == "" {
 			names = append(names, u.Name)
+			parts = append(parts, u.Maybe...)
 		}
 	}
-	what := "what is left out"
-	if v.device.PCI != nil {
-		what = strings.Join(v.device.PCI.Unknown(), " and ")
-	}
-	return fmt.Sprintf("%s drives it if its %s fits, which is not in the listing (lspci -vmmn has it)", strings.Join(names, ", "), what)
+	slices.Sort(parts)
+	return fmt.Sprintf("%s: if the %s fits, which is not in the listing (lspci -vmmn has it)", strings.Join(names, ", "), strings.Join(slices.Compact(parts), " and "))
 }

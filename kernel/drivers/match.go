@@ -57,6 +57,7 @@ func (a *aliases) add(text, module string) {
 type found struct {
 	module string
 	sure   sureness
+	open   []string // what a "maybe" depends on
 	order  int
 }
 
@@ -72,7 +73,11 @@ func (a *aliases) match(d *Device) []found {
 		if ok {
 			p.order = min(p.order, old.order)
 		}
-		best[p.module] = found{p.module, s, p.order}
+		f := found{module: p.module, sure: s, order: p.order}
+		if s == maybe {
+			f.open = p.pci.open(*d.PCI)
+		}
+		best[p.module] = f
 	}
 	if d.PCI != nil {
 		for _, p := range a.byID[[2]uint32{d.PCI.Vendor.Value, d.PCI.Device.Value}] {

@@ -85,20 +85,6 @@ func (p PCI) complete() bool {
 	return true
 }
 
-// Unknown names the parts that are not known, in the words of lspci.
-func (p PCI) Unknown() []string {
-	var list []string
-	if !p.SubVendor.Known || !p.SubDevice.Known {
-		list = append(list, "subsystem")
-	}
-	if !p.Class.Known || !p.SubClass.Known {
-		list = append(list, "class")
-	} else if !p.Interface.Known {
-		list = append(list, "programming interface")
-	}
-	return list
-}
-
 // String is the device as people write it: "8086:1593".
 func (p PCI) String() string { return p.Vendor.hex(4) + ":" + p.Device.hex(4) }
 
@@ -128,6 +114,8 @@ const (
 )
 
 // matchPCI compares a pattern with a device of which parts may be unknown.
+// A pattern that names no device, only a class, says little about a device
+// whose class is not known.
 func matchPCI(pattern, device PCI) sureness {
 	want, have := pattern.parts(), device.parts()
 	result := certainly
@@ -140,8 +128,24 @@ func matchPCI(pattern, device PCI) sureness {
 			return no
 		}
 	}
-	if result == maybe && !pattern.Vendor.Known && !pattern.Device.Known && !device.Class.Known {
+	if result == maybe && !pattern.Device.Known && !device.Class.Known {
 		return byClass
 	}
 	return result
+}
+
+// open names the parts that a pattern asks for and that are not known of the
+// device, in the words of lspci.
+func (p PCI) open(device PCI) []string {
+	unknown := func(want, have ID) bool { return want.Known && !have.Known }
+	var list []string
+	if unknown(p.SubVendor, device.SubVendor) || unknown(p.SubDevice, device.SubDevice) {
+		list = append(list, "subsystem")
+	}
+	if unknown(p.Class, device.Class) || unknown(p.SubClass, device.SubClass) {
+		list = append(list, "class")
+	} else if unknown(p.Interface, device.Interface) {
+		list = append(list, "programming interface")
+	}
+	return list
 }

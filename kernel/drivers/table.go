@@ -130,9 +130,15 @@ func WriteTable(w io.Writer, from string, drivers []Driver) error {
 // Lookup returns a driver by its name; nil if the complete kernel has none.
 func (t *Table) Lookup(name string) *Driver { return t.drivers[normalAlias(name)] }
 
-// match lists the drivers for a device on an architecture.
-func (t *Table) match(d *Device, arch kernel.Arch) []found {
-	return slices.DeleteFunc(t.aliases.match(d), func(f found) bool {
-		return !slices.Contains(t.drivers[f.module].Archs, arch)
-	})
+// match lists the drivers for a device on an architecture, and those that it
+// would have on others, by their names.
+func (t *Table) match(d *Device, arch kernel.Arch) (here []found, elsewhere []string) {
+	for _, f := range t.aliases.match(d) {
+		if slices.Contains(t.drivers[f.module].Archs, arch) {
+			here = append(here, f)
+		} else if f.sure > byClass {
+			elsewhere = append(elsewhere, f.module)
+		}
+	}
+	return here, elsewhere
 }

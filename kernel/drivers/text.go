@@ -49,7 +49,7 @@ func (d *Result) modules() string {
 	var names []string
 	for _, u := range d.Modules {
 		name := u.Name
-		if u.Maybe {
+		if len(u.Maybe) > 0 {
 			name += "?"
 		}
 		names = append(names, name)
