@@ -12,9 +12,9 @@ export GOTOOLCHAIN ?= auto
 export FUZZTIME ?= 10s
 
 OUT  ?= out/hook
-# Tests over Debian's real packages: unpacking them takes minutes under the race
+# Tests over Debian's real packages, and of large archives: minutes under the race
 # detector, so they also run, and fill their caches, without it.
-REAL := ./build ./build/debian ./embed ./kernel ./cmd/hooksmith/internal/bootfiles
+REAL := ./build ./build/debian ./embed ./kernel ./publish/inspect ./cmd/hooksmith/internal/bootfiles
 # Machines in QEMU: what was built; and the way there, from power-on through the boot server. A machine takes one processor.
 BOOT := -p 2 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
 
