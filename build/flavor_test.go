@@ -17,7 +17,7 @@ func TestBuiltInFlavors(t *testing.T) {
 		"hook-default-amd64", "hook-default-arm64", "hook-latest-lts-amd64", "hook-latest-lts-arm64", "peg-default-amd64",
 		"armbian-meson64-edge", "armbian-bcm2711-current", "armbian-rockchip64-edge", "armbian-rk35xx-vendor", "armbian-genio-edge",
 		"armbian-uefi-arm64-edge", "armbian-uefi-x86-edge",
-		"hook-debian-amd64", "hook-debian-arm64", "hook-debian-cloud-amd64",
+		"hook-debian-amd64", "hook-debian-arm64", "hook-debian-cloud-amd64", "hook-generic-amd64", "hook-generic-arm64", "hook-vm-amd64",
 	} {
 		f, err := all.Buildable(id)
 		if err != nil {

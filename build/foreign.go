@@ -47,6 +47,9 @@ func (f *foreign) find(ctx context.Context, refs []string) error {
 	var g errgroup.Group // its own context would end before the images are read
 	g.SetLimit(parallel)
 	for _, ref := range refs {
+		if f.get(ref) != nil {
+			continue
+		}
 		g.Go(func() error {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -101,6 +104,9 @@ func (p *Plan) resolve(ctx context.Context) error {
 		return err
 	}
 	p.foreign = &foreign{source: p.opt.Images, noSBOM: p.opt.NoSBOM, found: map[string]*foreignImage{}}
+	if err := p.useGivenKernel(); err != nil {
+		return err
+	}
 	var refs []string
 	for _, image := range p.cfg.Images() {
 		ref := linuxkit.ReferenceExpand(image.Ref)

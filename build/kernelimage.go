@@ -28,32 +28,6 @@ func (p *Plan) kernelRef() string {
 // kernelExpanded is the template's kernel image, "" if it has none.
 func (p *Plan) kernelExpanded() string { return linuxkit.ReferenceExpand(p.cfg.Kernel.Image.Value) }
 
-// nameKernel sets the template's variables for the flavor's kernel: a Debian
-// package under a name like that of an image, or an image of a kernel.org
-// kernel (kernel.version), by default the newest that was published.
-func (p *Plan) nameKernel(ctx context.Context) error {
-	spec := p.opt.Flavor.Kernel
-	switch {
-	case p.kernel != nil:
-		p.setDefault("HOOK_KERNEL_IMAGE", p.kernelRef())
-		p.setDefault("HOOK_KERNEL_VERSION", p.kernel.Version)
-		return nil
-	case spec.Version == "":
-		return nil
-	}
-	if _, set := p.vars["HOOK_KERNEL_IMAGE"]; !set {
-		ref, err := p.publishedKernel(ctx)
-		if err != nil {
-			return err
-		}
-		p.vars["HOOK_KERNEL_IMAGE"] = ref
-	}
-	_, tag, _ := cutLast(p.vars["HOOK_KERNEL_IMAGE"], ":")
-	version, _, _ := strings.Cut(tag, "-")
-	p.setDefault("HOOK_KERNEL_VERSION", version)
-	return nil
-}
-
 func cutLast(s, sep string) (before, after string, found bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {
 		return s[:i], s[i+len(sep):], true

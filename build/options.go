@@ -29,6 +29,8 @@ type Options struct {
 	Format Format
 	// Compat does what LinuxKit does where that differs from its documentation.
 	Compat bool
+	// Kernel is used instead of the flavor's; nil: that of the flavor.
+	Kernel *KernelImage
 	// DecompressKernel takes the vmlinux out of a kernel image.
 	DecompressKernel bool
 	// CheckAll looks for missing libraries in the images of others too.

@@ -2,10 +2,8 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,14 +31,7 @@ const maxCandidates = 50
 // published returns the reference that the lock file has for what, or what
 // find makes of the repository's tags. howTo says how to do without.
 func (p *Plan) published(ctx context.Context, what, repository, howTo string, find func(tags []string) (string, error)) (string, error) {
-	ref := ""
-	if p.opt.Lock != nil {
-		for _, in := range p.opt.Lock.Flavors[p.opt.Flavor.ID].inputs() {
-			if in.Kind == kindPublished && in.Name == what {
-				ref = in.Version
-			}
-		}
-	}
+	ref := p.lockedRef(what)
 	if ref == "" {
 		source, ok := p.opt.Images.(tagLister)
 		if !ok {
@@ -60,58 +51,17 @@ func (p *Plan) published(ctx context.Context, what, repository, howTo string, fi
 	return ref, nil
 }
 
-// publishedKernel finds the newest image of the flavor's kernel version for
-// its architecture. Tags are M.m.p-HASH, the hash being that of the
-// configuration, so that those of other architectures stand among them.
-func (p *Plan) publishedKernel(ctx context.Context) (string, error) {
-	version := p.opt.Flavor.Kernel.Version
-	if point := p.vars["KERNEL_POINT_RELEASE"]; point != "" {
-		version = point
+// lockedRef is the reference that the lock file has for what, or "".
+func (p *Plan) lockedRef(what string) string {
+	if p.opt.Lock == nil {
+		return ""
 	}
-	base := p.vars["HOOK_KERNEL_OCI_BASE"]
-	if base == "" {
-		base = DefaultKernelBase
+	for _, in := range p.opt.Lock.Flavors[p.opt.Flavor.ID].inputs() {
+		if in.Kind == kindPublished && in.Name == what {
+			return in.Version
+		}
 	}
-	howTo := "name one with HOOK_KERNEL_IMAGE=IMAGE after the flavor, or another repository with HOOK_KERNEL_OCI_BASE=REPOSITORY"
-	return p.published(ctx, "kernel "+version, base, howTo, func(tags []string) (string, error) {
-		var failed error
-		for _, tag := range newestFirst(tags, version) {
-			_, err := p.opt.Images.Image(ctx, base+":"+tag)
-			if err == nil {
-				return tag, nil
-			}
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", tag, err))
-		}
-		if failed != nil {
-			return "", fmt.Errorf("no kernel can be used: %w", failed)
-		}
-		return "", fmt.Errorf("no kernel %s among its %d tags", version, len(tags))
-	})
-}
-
-// newestFirst returns the tags of a kernel version (major.minor, or with the
-// point release), the highest point release first, at most ten.
-func newestFirst(tags []string, version string) []string {
-	point := func(tag string) int {
-		release, _, _ := strings.Cut(tag, "-")
-		if release == version {
-			return 0
-		}
-		number, ok := strings.CutPrefix(release, version+".")
-		n, err := strconv.Atoi(number)
-		if !ok || err != nil {
-			return -1
-		}
-		return n
-	}
-	tags = slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return point(tag) < 0 })
-	slices.SortFunc(tags, func(a, b string) int {
-		if d := point(b) - point(a); d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
-	})
-	return tags[:min(len(tags), 10)]
+	return ""
 }
 
 // namePublished sets the variables of upstream's own images. Their tags are

@@ -82,6 +82,13 @@ func (s *store) imported(ctx context.Context, key string, want v1.Platform, pick
 // archive returns the images for ref of a docker-save or OCI archive,
 // compressed or not. It is read whole once, and again when it changed.
 func (s *store) archive(ctx context.Context, file string, ref reference, want v1.Platform, progress Progress) ([]v1.Descriptor, error) {
+	return s.archiveImages(ctx, file, want, progress, func(images []named) ([]v1.Descriptor, error) {
+		return match(ctx, storeContent{s}, images, ref)
+	})
+}
+
+// archiveImages returns those images of an archive that pick takes.
+func (s *store) archiveImages(ctx context.Context, file string, want v1.Platform, progress Progress, pick func([]named) ([]v1.Descriptor, error)) ([]v1.Descriptor, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
@@ -96,7 +103,6 @@ func (s *store) archive(ctx context.Context, file string, ref reference, want v1
 		return nil, err
 	}
 	key := fmt.Sprintf("archive %s %d %d", abs, st.Size(), st.ModTime().UnixNano())
-	pick := func(images []named) ([]v1.Descriptor, error) { return match(ctx, storeContent{s}, images, ref) }
 	return s.imported(ctx, key, want, pick, func() ([]named, error) {
 		add, done := progress.start("reading "+filepath.Base(file), st.Size())
 		images, err := s.importArchive(ctx, &counted{f, add})

@@ -28,10 +28,13 @@ type Sources struct {
 	Platform v1.Platform // see ParsePlatform; zero: linux on this processor
 	Dir      string      // the image cache; "": hooksmith/images in the user's cache folder
 
-	Layouts   []string      // OCI layout folders, docker-save and OCI archives: asked first
-	UseDocker bool          // ask the daemon before registries
-	Docker    docker.Config // where the daemon is; also for Folders
-	Folders   []Folder      // built when nobody has their image yet; see ReadFolders
+	Layouts   []string // OCI layout folders, docker-save and OCI archives: asked first
+	UseDocker bool     // ask the daemon before registries
+	// DockerFirst are repositories whose images are made on this machine: for
+	// them the daemon is asked first, if there is one.
+	DockerFirst []string
+	Docker      docker.Config // where the daemon is; also for Folders
+	Folders     []Folder      // built when nobody has their image yet; see ReadFolders
 
 	Mirrors  []Mirror       // asked before the registry that they mirror
 	Insecure []string       // registries, HOST or HOST:PORT, whose TLS is not verified, or that have none
@@ -53,7 +56,9 @@ type Sources struct {
 	registries *registries
 	daemon     *daemon
 	pins       map[string]v1.Hash
-	stall      time.Duration
+
+	dockerFirst map[string]bool // by complete name
+	stall       time.Duration
 
 	mu       sync.Mutex
 	resolved map[string]Pin
@@ -193,6 +198,14 @@ func (s *Sources) setUp() (err error) {
 			return fmt.Errorf("pin of %s: %w", p.Ref, err)
 		}
 	}
+	s.dockerFirst = map[string]bool{}
+	for _, repository := range s.DockerFirst {
+		ref, err := parseReference(repository)
+		if err != nil {
+			return err
+		}
+		s.dockerFirst[ref.name()] = true
+	}
 	var plain []string
 	for _, m := range s.Mirrors {
 		if u, err := url.Parse(m.URL); err == nil && u.Scheme == "http" {
@@ -304,8 +317,8 @@ func (s *Sources) places(ref reference) []place {
 	registry := place{name: "registry " + displayHost(ref.repo.RegistryStr()), kind: "registry", find: s.fromRegistry}
 	i := slices.IndexFunc(s.Folders, func(f Folder) bool { return f.Ref == ref.text })
 	if i < 0 {
-		if s.UseDocker {
-			out = append(out, place{name: "Docker", kind: "docker", find: s.fromDaemon})
+		if s.UseDocker || s.dockerFirst[ref.name()] {
+			out = append(out, place{name: "Docker", kind: "docker", optional: !s.UseDocker, find: s.fromDaemon})
 		}
 		return append(out, registry)
 	}

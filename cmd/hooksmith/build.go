@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ type buildFlags struct {
 	level                                 int
 	locked, dryRun, noSBOM, check, asJSON bool
 	dev                                   bool
+	kernel                                string
 }
 
 func (o *buildFlags) add(cmd *cobra.Command) {
@@ -34,6 +36,7 @@ func (o *buildFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&o.dev, "dev", false, "compress a little faster; the initramfs is about a third larger")
 	cmd.MarkFlagsMutuallyExclusive("dev", "level")
 	addChoice(cmd, &o.segments, "segments", "divide the initramfs, so that a rebuild compresses only what changed", "on", "off")
+	f.StringVar(&o.kernel, "kernel", "", "the kernel: latest (the newest that was published), an image `REF|FILE.tar|FOLDER` (default that of hooksmith kernel in Docker, else the newest published)")
 	f.BoolVar(&o.locked, "locked", false, "build from the lock file; fail if anything differs from it")
 	f.StringVar(&o.lock, "lock", "", "lock `FILE` (default hooksmith.lock, else the one in --out)")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and build nothing")
@@ -43,7 +46,7 @@ func (o *buildFlags) add(cmd *cobra.Command) {
 }
 
 // apply puts the flags into the options.
-func (o *buildFlags) apply(opt *build.Options) error {
+func (o *buildFlags) apply(ctx context.Context, opt *build.Options) error {
 	opt.Out, opt.NoSBOM, opt.Level, opt.CheckAll = o.out, o.noSBOM, o.level, o.check
 	opt.Format, opt.OneSegment = build.Format(o.format), o.segments == "off"
 	var err error
@@ -67,7 +70,7 @@ func (o *buildFlags) apply(opt *build.Options) error {
 			sources.Pins = opt.Lock.Pins(opt.Flavor.ID)
 		}
 	}
-	return nil
+	return applyKernel(ctx, o.kernel, opt)
 }
 
 func newBuild(a *app) *cobra.Command {
@@ -89,12 +92,19 @@ checksum.txt, sbom.spdx.json and hooksmith.lock (the exact inputs).
 NAME-kernel, NAME-initrd.img and NAME-cmdline. ${HOOK_CONTAINER_..._IMAGE} in them
 stands for hooksmith's own images, which come from Debian packages.
 
+A flavor with a kernel of its own configuration takes the image that hooksmith
+kernel made, from Docker, then the newest of HOOK_KERNEL_OCI_BASE in its
+registry. --kernel names another one, for any flavor.
+
 NAME=VALUE sets a variable of the template, as --set does.`,
 		Example: `  # the default flavor of this machine's architecture
   hooksmith build
 
   # another flavor, with firmware for Broadcom and Intel E800 cards and an SSH server
   hooksmith build hook-debian-amd64 --firmware bnx2,ice --ssh-key ~/.ssh/id_ed25519.pub
+
+  # with a kernel that was exported (hooksmith kernel --export kernel.tar)
+  hooksmith build hook-generic-amd64 --kernel kernel.tar
 
   # a LinuxKit file
   hooksmith build --file linuxkit.yml --out out/linuxkit --arch amd64
@@ -111,7 +121,7 @@ NAME=VALUE sets a variable of the template, as --set does.`,
 			if err != nil {
 				return err
 			}
-			if err := o.apply(&opt); err != nil {
+			if err := o.apply(cmd.Context(), &opt); err != nil {
 				return err
 			}
 			if o.dryRun {

@@ -39,7 +39,8 @@ func (o *sourceFlags) sources(ctx context.Context, a *app, opt *build.Options, c
 	s := &images.Sources{
 		Dir: filepath.Join(cacheDir, "images"), Layouts: o.layouts, UseDocker: o.docker, Insecure: o.insecure,
 		Pull: o.pull, Offline: offline, Log: a.log,
-		Docker: docker.Config{Context: o.dockerContext, Getenv: func(name string) string { v, _ := a.lookupEnv(name); return v }},
+		DockerFirst: []string{cmp.Or(opt.Vars["HOOK_KERNEL_OCI_BASE"], build.DefaultKernelBase)}, // hooksmith kernel loads it there
+		Docker:      docker.Config{Context: o.dockerContext, Getenv: func(name string) string { v, _ := a.lookupEnv(name); return v }},
 		Progress: func(name string, total int64) (func(int64), func(error)) {
 			task := a.progress.Begin(name, total)
 			return task.Add, task.Done
