@@ -16,6 +16,7 @@ OUT  ?= out/hook
 # detector, so they also run, and fill their caches, without it.
 REAL := ./build ./build/debian ./embed ./kernel ./publish/inspect ./cmd/hooksmith/internal/bootfiles
 # Machines in QEMU: what was built; and the way there, from power-on through the boot server. A machine takes one processor.
+BOOT_TIMEOUT ?= 30m
 BOOT := -p 2 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
 
 .PHONY: hookos build guest test lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs publish-needs clean
@@ -92,16 +93,18 @@ boot-needs:
 
 boot-test: build boot-needs serve-needs
 	bin/hooksmith build hook-debian-cloud-amd64 --out out/boot-test
-	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=amd64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test go test -count=1 -v -timeout 20m $(BOOT)
+	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=amd64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test go test -count=1 -v -timeout $(BOOT_TIMEOUT) $(BOOT)
 
-# Every way to boot: also BIOS beside another DHCP server, UEFI HTTP, arm64 by PXE and HTTP.
+# Every kind of machine (BIOS, UEFI PXE, UEFI HTTP, arm64 by PXE and HTTP) by every way: our server alone, as a proxy beside a plain DHCP
+# server, and beside dnsmasq, Kea and ISC dhcpd with the configuration that is made for them. About 40 boots, an hour.
+boot-test-all: export HOOKSMITH_BOOT_ALL := 1
 boot-test-all:
-	@HOOKSMITH_BOOT_ALL=1 $(MAKE) --no-print-directory boot-test
-	@HOOKSMITH_BOOT_ALL=1 $(MAKE) --no-print-directory boot-test-arm64
+	@$(MAKE) --no-print-directory boot-test BOOT_TIMEOUT=90m
+	@$(MAKE) --no-print-directory boot-test-arm64 BOOT_TIMEOUT=90m
 
 boot-test-arm64: build boot-needs serve-needs
 	bin/hooksmith build hook-debian-arm64 --out out/boot-test-arm64
-	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=arm64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test-arm64 go test -count=1 -v -timeout 30m $(BOOT)
+	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=arm64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test-arm64 go test -count=1 -v -timeout $(BOOT_TIMEOUT) $(BOOT)
 
 clean:
 	rm -rf out bin guest/embedded/guest-linux-*
