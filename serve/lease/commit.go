@@ -1,7 +1,6 @@
 package lease
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -92,19 +91,45 @@ const (
 	pruneBatch   = 4096
 	pruneEvery   = time.Hour
 	clockSetFrom = 2 * time.Second // what counts as setting the clock
+	foldAfter    = 5 * time.Second // without anything to do
 )
 
 // run is the group commit: while one transaction is synced to disk, what comes
 // in queues up for the next.
 func (s *Store) run(c committer) {
 	defer close(s.done)
-	for range s.wake {
+	for {
+		var idle <-chan time.Time
+		if len(s.journal.ahead) > 0 {
+			idle = time.After(foldAfter)
+		}
+		select {
+		case <-s.wake:
+		case <-idle:
+			s.tidy(&c)
+			continue
+		}
 		for s.step(&c) {
 		}
 		if s.finished() {
 			s.restamp(&c)
+			s.tidy(&c)
 			return
 		}
+	}
+}
+
+// tidy folds the journal when there is time for it.
+func (s *Store) tidy(c *committer) {
+	if c.broken != nil || len(s.journal.ahead) == 0 {
+		return
+	}
+	s.restamp(c)
+	s.mu.Lock()
+	now := s.clock.read()
+	s.mu.Unlock()
+	if err := s.fold(c, nil, now); err != nil {
+		s.opt.Log.Error("the leases stay in the journal for now", "file", s.journal.path, "error", err)
 	}
 }
 
@@ -274,7 +299,6 @@ func (s *Store) write(c *committer, changes []change, now moment) error {
 	}
 	err := c.broken
 	if err == nil {
-		slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.ip, b.ip) })
 		if err = s.transaction(c, changes, now); err != nil {
 			err = fmt.Errorf("writing leases to %s: %w", s.path, err)
 		}

@@ -1,12 +1,15 @@
 package lease
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -16,14 +19,15 @@ var (
 	metaBucket   = []byte("meta")
 	leasesBucket = []byte("leases")
 	formatKey    = []byte("format")
+	journalKey   = []byte("journal") // name of the journal's frames that the leases bucket lacks
 	format       = []byte("hooksmith leases 1")
 )
 
 // fileMode: who has had which address is nobody else's business.
 const fileMode = 0o600
 
-// openFile opens or makes the file and reads all of it.
-func openFile(path string, now moment, opt Options) (*bolt.DB, []*record, error) {
+// openFile opens or makes the file and its journal and reads all of them.
+func openFile(path string, now moment, opt Options) (*bolt.DB, *journal, []*record, error) {
 	info, statErr := os.Stat(path)
 	var db *bolt.DB
 	err := guard(func() (err error) {
@@ -39,20 +43,88 @@ func openFile(path string, now moment, opt Options) (*bolt.DB, []*record, error)
 		return err
 	})
 	if err != nil {
-		return nil, nil, explain(path, err)
+		return nil, nil, nil, explain(path, err)
 	}
+	var f *journal
 	var list []*record
-	if err = guard(func() (err error) { list, err = load(db, now); return err }); err == nil {
-		err = guard(func() error { return prepare(db, &list, now, opt) })
-	}
+	err = guard(func() (err error) { f, list, err = readAll(db, path, now, opt); return err })
 	if err == nil && errors.Is(statErr, os.ErrNotExist) {
-		err = syncFolder(filepath.Dir(path))
+		err = syncFolder(path)
 	}
 	if err != nil {
+		if f != nil {
+			_ = f.file.Close()
+		}
 		_ = guard(db.Close)
-		return nil, nil, explain(path, err)
+		return nil, nil, nil, explain(path, err)
 	}
-	return db, list, nil
+	return db, f, list, nil
+}
+
+// readAll reads the database and the journal, and brings the first up to the
+// second.
+func readAll(db *bolt.DB, path string, now moment, opt Options) (*journal, []*record, error) {
+	list, name, err := load(db, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, data, err := openJournal(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	entries, end, damaged := frames(data, name)
+	if damaged > 0 {
+		opt.Log.Error("the journal of the leases is damaged; what stands in the damaged part is lost, machines ask again", "file", f.path, "bytes", damaged)
+	}
+	list, changes, err := replay(list, entries, now)
+	if err != nil {
+		return f, nil, err
+	}
+	f.begin(newName())
+	err = prepare(db, &list, changes, f.name, now, opt)
+	if errors.Is(err, syscall.ENOSPC) && len(entries) > 0 {
+		// On a full disk the journal goes on; it is all there.
+		opt.Log.Error("the leases stay in the journal for now", "file", f.path, "error", err)
+		f.name, f.at, f.limit, err = name, int64(end), int64(end)+journalLimit, nil
+		for _, ch := range changes {
+			f.ahead[ch.ip] = true
+		}
+	}
+	return f, list, err
+}
+
+// replay applies what the journal has to what the database has, and returns what
+// has changed.
+func replay(list []*record, entries []written, now moment) ([]*record, []change, error) {
+	if len(entries) == 0 {
+		return list, nil, nil
+	}
+	latest := map[uint32]*record{}
+	for _, e := range entries {
+		if latest[e.ip] = nil; len(e.value) == 0 {
+			continue
+		}
+		r, err := decode(key(e.ip), e.value, now)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w (address %v in the journal)", err, address(e.ip))
+		}
+		latest[e.ip] = r
+	}
+	all := make([]*record, 0, len(list)+len(latest))
+	for _, r := range list {
+		if _, changed := latest[r.ip]; !changed {
+			all = append(all, r)
+		}
+	}
+	changes := make([]change, 0, len(latest))
+	for ip, r := range latest {
+		if changes = append(changes, change{ip, r}); r != nil {
+			all = append(all, r)
+		}
+	}
+	byIP := func(a, b *record) int { return cmp.Compare(a.ip, b.ip) }
+	slices.SortFunc(all, byIP)
+	return all, changes, nil
 }
 
 // explain says what to do about a file that cannot be opened.
@@ -123,13 +195,14 @@ func ours(tx *bolt.Tx) (*bolt.Bucket, error) {
 	return leases, nil
 }
 
-// load reads every record.
-func load(db *bolt.DB, now moment) (list []*record, err error) {
+// load reads every record, and the name of the journal that comes after them.
+func load(db *bolt.DB, now moment) (list []*record, name [8]byte, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
 		leases, err := ours(tx)
 		if leases == nil || err != nil {
 			return err
 		}
+		copy(name[:], tx.Bucket(metaBucket).Get(journalKey))
 		return leases.ForEach(func(key, value []byte) error {
 			r, err := decode(key, value, now)
 			if err != nil {
@@ -139,16 +212,16 @@ func load(db *bolt.DB, now moment) (list []*record, err error) {
 			return nil
 		})
 	})
-	return list, err
+	return list, name, err
 }
 
-// prepare makes a new file ours and drops what is too old to be of use.
-func prepare(db *bolt.DB, list *[]*record, now moment, opt Options) error {
+// prepare makes a new file ours, writes what the journal had, and drops what is
+// too old to be of use.
+func prepare(db *bolt.DB, list *[]*record, changes []change, journal [8]byte, now moment, opt Options) error {
 	kept := make([]*record, 0, len(*list))
-	var old []*record
 	for _, r := range *list {
 		if plus(r.end, opt.Retain) <= now.elapsed {
-			old = append(old, r)
+			changes = append(changes, change{ip: r.ip})
 		} else {
 			kept = append(kept, r)
 		}
@@ -159,16 +232,13 @@ func prepare(db *bolt.DB, list *[]*record, now moment, opt Options) error {
 		if err != nil {
 			return err
 		}
-		leases, err := tx.CreateBucketIfNotExists(leasesBucket)
-		if err != nil {
+		if _, err := tx.CreateBucketIfNotExists(leasesBucket); err != nil {
 			return err
 		}
-		for _, r := range old {
-			if err := leases.Delete(key(r.ip)); err != nil {
-				return err
-			}
+		if err := meta.Put(formatKey, format); err != nil {
+			return err
 		}
-		return meta.Put(formatKey, format)
+		return putAll(tx, changes, journal, now)
 	})
 }
 
@@ -176,24 +246,75 @@ func key(ip uint32) []byte { return binary.BigEndian.AppendUint32(nil, ip) }
 
 // transaction writes the changes; they are on disk when it returns nil.
 func (s *Store) transaction(c *committer, changes []change, now moment) error {
+	j := s.journal
+	frame := j.frame(changes, now)
+	switch size := int64(len(frame)); {
+	case size > journalLimit:
+		return s.fold(c, changes, now)
+	case j.at > 0 && j.at+size > j.limit:
+		err := s.fold(c, nil, now)
+		if c.broken != nil || j.at > maxJournal/2 {
+			return err
+		}
+		if err != nil { // a full disk, maybe: as long as there is room in the journal, it goes on
+			s.opt.Log.Error("the leases stay in the journal for now", "file", j.path, "error", err)
+			j.limit += journalLimit
+			break
+		}
+		frame = j.frame(changes, now)
+	}
+	if err := j.write(frame); err != nil {
+		return err
+	}
+	for _, ch := range changes {
+		j.ahead[ch.ip] = true
+	}
+	return nil
+}
+
+// fold brings the database up to the journal and adds changes, and begins the
+// journal anew. It fails without a harm: all that was written stays in the
+// journal.
+func (s *Store) fold(c *committer, changes []change, now moment) error {
+	all := slices.Clone(changes)
+	given := make(map[uint32]bool, len(changes))
+	for _, ch := range changes {
+		given[ch.ip] = true
+	}
+	s.mu.Lock()
+	for ip := range s.journal.ahead {
+		if !given[ip] {
+			all = append(all, change{ip, s.records.byIP[ip]})
+		}
+	}
+	s.mu.Unlock()
+	name := newName()
 	err := guard(func() error {
-		return s.db.Update(func(tx *bolt.Tx) error {
-			leases := tx.Bucket(leasesBucket)
-			for _, ch := range changes {
-				if err := put(leases, ch, now); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		return s.db.Update(func(tx *bolt.Tx) error { return putAll(tx, all, name, now) })
 	})
 	var damage *damageError
-	if errors.As(err, &damage) {
+	switch {
+	case errors.As(err, &damage):
 		// bbolt may have kept its locks: another attempt could wait for ever.
 		c.broken = fmt.Errorf("the file %s is damaged or its disk cannot be read (%w): check the disk and start again", s.path, err)
 		s.setBroken()
+	case err == nil:
+		s.journal.begin(name)
 	}
 	return err
+}
+
+// putAll writes changes, in the order of the addresses, and the name of the
+// journal that comes after them.
+func putAll(tx *bolt.Tx, changes []change, journal [8]byte, now moment) error {
+	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.ip, b.ip) })
+	leases := tx.Bucket(leasesBucket)
+	for _, ch := range changes {
+		if err := put(leases, ch, now); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(metaBucket).Put(journalKey, journal[:])
 }
 
 func put(leases *bolt.Bucket, ch change, now moment) error {
@@ -203,9 +324,9 @@ func put(leases *bolt.Bucket, ch change, now moment) error {
 	return leases.Put(key(ch.ip), ch.rec.encode(now))
 }
 
-// syncFolder makes a new file's name as durable as its content.
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
+// syncFolder makes the name of a new file as durable as its content.
+func syncFolder(path string) error {
+	f, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

@@ -81,18 +81,21 @@ const (
 var errRecord = errors.New("a record is damaged")
 
 // encode writes the times as the wall clock stands now.
-func (r *record) encode(now moment) []byte {
-	flags := byte(r.status)
+func (r *record) encode(now moment) []byte { return r.append(make([]byte, 0, 128), now) }
+
+// append is encode behind what b has.
+func (r *record) append(b []byte, now moment) []byte {
+	begin, flags := len(b), byte(r.status)
 	if r.reserved {
 		flags |= reservedFlag
 	}
-	b := append(make([]byte, 0, 128), recordVersion, flags, r.bits)
+	b = append(b, recordVersion, flags, r.bits)
 	b = binary.BigEndian.AppendUint64(b, uint64(unixNano(now.at(r.start))))
 	b = binary.BigEndian.AppendUint64(b, uint64(max(0, plus(r.end, -r.start))))
-	for _, s := range []string{r.mac, r.clientID, r.uuid, r.hostname} {
+	for _, s := range [...]string{r.mac, r.clientID, r.uuid, r.hostname} {
 		b = append(append(b, byte(len(s))), s...)
 	}
-	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[begin:]))
 }
 
 // decode reads what encode wrote and turns the times into elapsed ones. A start

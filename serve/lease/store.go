@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -42,11 +43,12 @@ func (o Options) withDefaults() Options {
 
 // Store is the leases of one file. All methods may be called concurrently.
 type Store struct {
-	opt  Options
-	path string
-	db   *bolt.DB      // the committer's alone
-	wake chan struct{} // holds one token: there may be something in queue
-	done chan struct{} // closed when the committer has ended
+	opt     Options
+	path    string
+	db      *bolt.DB      // the committer's alone
+	journal *journal      // likewise
+	wake    chan struct{} // holds one token: there may be something in queue
+	done    chan struct{} // closed when the committer has ended
 
 	mu      sync.Mutex
 	clock   clock
@@ -69,12 +71,12 @@ func Open(path string, opt Options) (*Store, error) {
 func open(path string, opt Options, c clock) (*Store, error) {
 	opt = opt.withDefaults()
 	now := c.read()
-	db, list, err := openFile(path, now, opt)
+	db, f, list, err := openFile(path, now, opt)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		opt: opt, path: path, db: db, clock: c,
+		opt: opt, path: path, db: db, journal: f, clock: c,
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
 		records: newTable(), offers: newOffers(), pending: map[uint32]string{},
 	}
@@ -97,10 +99,11 @@ func (s *Store) Close() error {
 	if again {
 		return nil
 	}
-	if s.broken {
-		return nil // its process's end lets go of the file
+	err := s.journal.file.Close()
+	if !s.broken { // else its process's end lets go of the file
+		err = errors.Join(err, guard(s.db.Close))
 	}
-	if err := guard(s.db.Close); err != nil {
+	if err != nil {
 		return fmt.Errorf("closing the leases %s: %w", s.path, err)
 	}
 	return nil
