@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"hooksmith/kernel/compile"
+)
+
+// kernelCommand has the flags of `hooksmith kernel` alone.
+type kernelCommand struct {
+	kernelFlags
+	push, force, printTag, asJSON bool
+	export                        string
+}
+
+func newKernel(a *app) *cobra.Command {
+	var o kernelCommand
+	cmd := &cobra.Command{
+		Use:   "kernel [FLAVOR] [NAME=VALUE...]",
+		Short: "Compile a kernel, with Docker",
+		Long: `Compile the kernel of a flavor into an image with /kernel, /kernel.tar, /System.map and
+/dtbs.tar.gz, as Hook's kernels are and LinuxKit takes them. 'hooksmith build' finds it in
+the Docker daemon.
+
+The image is HOOK_KERNEL_OCI_BASE:VERSION-HASH, where the hash is over all that matters:
+configuration, source, patches, external modules, and how it is compiled. One that is in
+the daemon or the registry already is not compiled again.
+
+It is compiled in a container that hooksmith makes and removes; the volume
+` + compile.CacheVolume + ` keeps ccache's cache, so that the next kernel compiles only what
+changed. arm64 is compiled on amd64 and the other way round. The command line is 4096
+bytes long. Docker is found as the docker command finds it, BuildKit is not needed.
+
+The source is Debian's linux-source for 6.12, and otherwise the newest release of kernel.org,
+with its signature checked.`,
+		Example: `  hooksmith kernel hook-generic-amd64
+  hooksmith kernel hook-generic-amd64 --source linux-6.12.48.tar.xz --patch fix.patch
+  hooksmith kernel hook-generic-amd64 --external-module ice-2.4.5.tar.gz --export kernel.tar
+  hooksmith kernel hook-generic-arm64 --push HOOK_KERNEL_OCI_BASE=registry.example.com/hook-kernel
+  docker volume rm ` + compile.CacheVolume + `   # forget what was compiled`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: completeKernelFlavors,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), a, args) },
+	}
+	o.add(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&o.push, "push", false, "push the image to its registry, with Docker's credentials")
+	f.StringVar(&o.export, "export", "", "write the image to this `FILE.tar` too, as docker load takes it")
+	f.BoolVar(&o.force, "force", false, "compile although the daemon or the registry has the image")
+	f.BoolVar(&o.printTag, "print-tag", false, "print the name of the image, and do nothing")
+	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
+	cmd.MarkFlagsMutuallyExclusive("print-tag", "force")
+	cmd.MarkFlagsMutuallyExclusive("print-tag", "push")
+	cmd.MarkFlagsMutuallyExclusive("print-tag", "export")
+	return cmd
+}
+
+// completeKernelFlavors completes flavors whose kernel is compiled.
+func completeKernelFlavors(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	var ids []string
+	if flavors, err := loadFlavors(""); err == nil && len(args) == 0 {
+		for _, f := range flavors.All {
+			if f.Unavailable == "" && (f.Kernel.Version != "" || f.Kernel.Flavor != "") {
+				ids = append(ids, cobra.CompletionWithDesc(f.ID, f.Description))
+			}
+		}
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
+	t, err := o.target(ctx, a, args)
+	if err != nil {
+		return err
+	}
+	if o.printTag {
+		_, err := fmt.Fprintf(a.stdout, "%s:%s\n", t.repository(), t.Spec.Tag())
+		return err
+	}
+	if err := os.MkdirAll(o.cache(), 0o755); err != nil {
+		return err
+	}
+	b := o.builder(a)
+	started := time.Now()
+	result, err := b.Make(ctx, t.Spec, compile.Want{Repository: t.repository(), Force: o.force, Push: o.push, Export: o.export})
+	if err != nil {
+		return err
+	}
+	a.tellKernel(result, o, time.Since(started))
+	if o.asJSON {
+		return a.printJSON(result)
+	}
+	_, err = fmt.Fprintln(a.stdout, result.Ref)
+	return err
+}
+
+func (a *app) tellKernel(r *compile.Result, o *kernelCommand, took time.Duration) {
+	if r.Compiled {
+		fmt.Fprintf(a.stderr, "Linux %s compiled in %s: %d objects, %d of them from ccache's cache\n", r.Release, took.Round(time.Second), r.Objects, r.Hits)
+	} else {
+		fmt.Fprintf(a.stderr, "%s is in %s already (--force compiles it anyway)\n", r.Ref, r.Where)
+	}
+	if o.push {
+		fmt.Fprintf(a.stderr, "in the registry: %s@%s\n", r.Ref, r.Digest)
+	}
+	if o.export != "" {
+		fmt.Fprintf(a.stderr, "%s: docker load -i %s\n", o.export, o.export)
+	}
+}

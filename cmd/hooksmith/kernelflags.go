@@ -1,0 +1,180 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/adrg/xdg"
+	"github.com/spf13/cobra"
+
+	"hooksmith/build"
+	"hooksmith/build/debian"
+	"hooksmith/build/docker"
+	"hooksmith/build/fetch"
+	"hooksmith/cmd/hooksmith/internal/kernelsource"
+	"hooksmith/configs"
+	"hooksmith/kernel"
+	"hooksmith/kernel/compile"
+)
+
+// kernelConfigs is the folder with kernel configurations: among the configs
+// that hooksmith carries, and, before those, in the working folder.
+const kernelConfigs = "kernel"
+
+// kernelFlags say what kernel a flavor has, and where it is compiled; kernel
+// and kernel-config share them.
+type kernelFlags struct {
+	source                               kernelsource.Flags
+	flavors, kconfig                     string
+	mirror, snapshot, cacheDir           string
+	dockerContext, network, progressMode string
+	offline                              bool
+	jobs                                 int
+}
+
+func (o *kernelFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	o.source.Add(f)
+	f.StringVar(&o.flavors, "config", "", "`FILE` with flavors of your own (default hooksmith.yaml, if it is there)")
+	f.StringVar(&o.kconfig, "kconfig", "", "the kernel's configuration `FILE` (default configs/kernel/NAME here, if it is there, else the built-in one)")
+	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror (default this host's APT sources, else ftp.debian.org)")
+	f.StringVar(&o.snapshot, "debian-snapshot", "", "take Debian's source of this `TIME`, as in 20260912T083000Z, from snapshot.debian.org")
+	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads (default $XDG_CACHE_HOME/hooksmith)")
+	f.BoolVar(&o.offline, "offline", false, "use the cache of downloads only")
+	f.StringVar(&o.dockerContext, "docker-context", "", "`NAME` of the Docker context (default DOCKER_HOST, else the current context)")
+	f.StringVar(&o.network, "network", "", "`NETWORK` with which Docker builds the compilers' image (docker build --network)")
+	f.IntVarP(&o.jobs, "jobs", "j", 0, "compile so many files at once (default the Docker daemon's processors)")
+	o.progressMode = "auto"
+	addChoice(cmd, &o.progressMode, "progress", "auto shows how far it is; plain is what make prints", "auto", "plain")
+}
+
+// kernelTarget is the kernel of a flavor.
+type kernelTarget struct {
+	Flavor build.Flavor
+	Name   string // of the configuration: generic-6.12.y-x86_64
+	File   string // of the configuration; "": the built-in one
+	Spec   compile.Spec
+	Vars   map[string]string
+}
+
+// target finds out what the arguments and flags name. Nothing is compiled, but
+// the source may be asked for its version.
+func (o *kernelFlags) target(ctx context.Context, a *app, args []string) (*kernelTarget, error) {
+	words, vars, err := splitVariables(args)
+	if err != nil {
+		return nil, err
+	}
+	if o.jobs < 0 || o.jobs > 4096 {
+		return nil, usagef("--jobs %d: give the number of files to compile at once, or leave it out", o.jobs)
+	}
+	shared := inputFlags{}
+	if err := shared.setVariables(a, vars); err != nil {
+		return nil, err
+	}
+	t := &kernelTarget{Vars: vars}
+	if t.Flavor, err = findFlavor(o.flavors, words); err != nil {
+		return nil, err
+	}
+	if t.Flavor.Kernel.Version == "" {
+		return nil, withHint(fmt.Errorf("the kernel of flavor %s is not compiled: it is %s", t.Flavor.ID, t.Flavor.Kernel),
+			"flavors with kernel: {version: M.m, config: NAME} have a kernel to compile: hooksmith list")
+	}
+	if err := o.readConfig(t); err != nil {
+		return nil, err
+	}
+	return t, o.open(ctx, a, t)
+}
+
+// readConfig reads the configuration: --kconfig, the file of the working
+// folder, the one that hooksmith carries.
+func (o *kernelFlags) readConfig(t *kernelTarget) error {
+	k := t.Flavor.Kernel
+	t.Name = fmt.Sprintf("%s-%s.y-%s", cmp.Or(k.Config, "generic"), k.Version, t.Flavor.Arch)
+	t.File = o.kconfig
+	if t.File == "" {
+		local := filepath.Join("configs", kernelConfigs, t.Name)
+		if _, err := os.Stat(local); err == nil {
+			t.File = local
+		}
+	}
+	var err error
+	if t.File != "" {
+		t.Spec.Config, err = os.ReadFile(t.File)
+	} else {
+		t.Spec.Config, err = fs.ReadFile(configs.FS, path.Join(kernelConfigs, t.Name))
+	}
+	if errors.Is(err, fs.ErrNotExist) && t.File == "" {
+		return withHint(fmt.Errorf("there is no kernel configuration %s", t.Name), "give one with --kconfig FILE: what savedefconfig of Linux %s makes", k.Version)
+	}
+	if err != nil {
+		return fmt.Errorf("kernel configuration: %w", err)
+	}
+	t.Spec.ConfigName = t.Name
+	if o.kconfig != "" {
+		t.Spec.ConfigName = filepath.Base(o.kconfig)
+	}
+	t.Spec.Arch, err = kernel.ParseArch(t.Flavor.Arch)
+	return err
+}
+
+// open finds the source and what is added to it.
+func (o *kernelFlags) open(ctx context.Context, a *app, t *kernelTarget) error {
+	mirrors := debian.HostMirrors(os.DirFS("/"))
+	var err error
+	if o.mirror != "" {
+		if mirrors, err = debian.ParseMirror(o.mirror); err != nil {
+			return &usageError{fmt.Errorf("--debian-mirror: %w", err)}
+		}
+	}
+	env := kernelsource.Env{
+		Series: t.Flavor.Kernel.Version, Point: t.Vars["KERNEL_POINT_RELEASE"], Configs: configs.FS,
+		Cache:   &fetch.Cache{Dir: o.cache(), Offline: o.offline, Observer: a.progress, Log: a.log},
+		Mirrors: mirrors, Snapshot: o.snapshot, Log: a.log,
+		Getenv: func(name string) string { v, _ := a.lookupEnv(name); return v },
+	}
+	if t.Spec.Source, err = o.source.Open(ctx, env); err != nil {
+		return err
+	}
+	if t.Spec.Patches, err = o.source.OpenPatches(); err != nil {
+		return err
+	}
+	t.Spec.External, err = o.source.OpenExternals(ctx)
+	t.Spec.Jobs = o.jobs
+	return err
+}
+
+func (o *kernelFlags) cache() string {
+	return cmp.Or(o.cacheDir, filepath.Join(xdg.CacheHome, "hooksmith"))
+}
+
+// builder compiles where the flags say. What builders and make print is shown
+// with --progress plain.
+func (o *kernelFlags) builder(a *app) *compile.Builder {
+	b := &compile.Builder{
+		Docker:  docker.Config{Context: o.dockerContext, Getenv: func(name string) string { v, _ := a.lookupEnv(name); return v }},
+		Network: o.network, TempDir: o.cache(), Log: a.log, Observer: compilation{a.progress},
+	}
+	if o.progressMode == "plain" {
+		b.Output = a.progress
+	}
+	return b
+}
+
+// repository is the name of kernel images, without a tag.
+func (t *kernelTarget) repository() string {
+	return strings.TrimSuffix(cmp.Or(t.Vars["HOOK_KERNEL_OCI_BASE"], build.DefaultKernelBase), ":")
+}
+
+// compilation shows the steps of a kernel's compilation.
+type compilation struct{ p *progress }
+
+func (c compilation) Begin(step string, objects int) compile.Task {
+	return c.p.BeginCount(step, objects)
+}

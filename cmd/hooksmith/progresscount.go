@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// countInterval is the least time between two lines of a counted task where
+// bars cannot be drawn: those that take minutes.
+const countInterval = 30 * time.Second
+
+// countTask counts objects towards an estimate.
+type countTask struct {
+	progress *progress
+	name     string
+	total    int
+	start    time.Time
+	bar      *mpb.Bar // nil: plain lines
+
+	mu      sync.Mutex
+	count   int
+	printed time.Time
+	done    bool
+}
+
+// BeginCount starts a task of about total things, 0 if nobody knows how many.
+// The caller calls Done.
+func (p *progress) BeginCount(name string, total int) *countTask {
+	t := &countTask{progress: p, name: name, total: total, start: p.now()}
+	t.printed = t.start
+	if t.bar = p.addCountBar(name, total); t.bar == nil {
+		about := ""
+		if total > 0 {
+			about = fmt.Sprintf(" (about %d objects)", total)
+		}
+		p.printf("%s: started%s\n", name, about)
+	}
+	return t
+}
+
+// addCountBar returns nil where bars cannot be drawn.
+func (p *progress) addCountBar(name string, total int) *mpb.Bar {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.tty {
+		return nil
+	}
+	if p.bars == nil {
+		p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(64), mpb.WithAutoRefresh())
+	}
+	label := mpb.PrependDecorators(decor.Name(shorten(name, 40), decor.WCSyncSpaceR))
+	gone := mpb.BarRemoveOnComplete()
+	if total <= 0 {
+		return p.bars.New(0, mpb.SpinnerStyle().PositionLeft(), label, gone, mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 6})))
+	}
+	return p.bars.New(int64(total), mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"), label, gone,
+		mpb.AppendDecorators(decor.CountersNoUnit("%d of about %d", decor.WCSyncSpace), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 6})))
+}
+
+// Add counts n more. More than the estimate moves the estimate.
+func (t *countTask) Add(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.count += n
+	if t.count >= t.total && t.total > 0 {
+		t.total = t.count + 1
+		if t.bar != nil {
+			t.bar.SetTotal(int64(t.total), false)
+		}
+	}
+	if t.bar != nil {
+		t.bar.IncrBy(n)
+		return
+	}
+	if now := t.progress.now(); !t.done && now.Sub(t.printed) >= countInterval {
+		t.printed = now
+		about := ""
+		if t.total > 0 {
+			about = fmt.Sprintf(" of about %d", t.total)
+		}
+		t.progress.printf("%s: %d%s objects\n", t.name, t.count, about)
+	}
+}
+
+// Done ends the task; the error itself is the command's to report. Calls after
+// the first are ignored.
+func (t *countTask) Done(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return
+	}
+	t.done = true
+	if t.bar != nil {
+		t.bar.Abort(true) // the line below takes its place
+	}
+	took := t.progress.now().Sub(t.start).Round(100 * time.Millisecond)
+	switch {
+	case err != nil:
+		t.progress.printf("%s: stopped after %s\n", t.name, took)
+	case t.count > 0:
+		t.progress.printf("%s: done, %d objects in %s\n", t.name, t.count, took)
+	default:
+		t.progress.printf("%s: done in %s\n", t.name, took)
+	}
+}
