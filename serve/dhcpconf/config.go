@@ -71,7 +71,8 @@ type need int
 const (
 	nothing   need = iota
 	subnet         // Config.Subnet
-	forFull        // that, with Config.Full
+	scope          // that, and with Config.Full addresses to give out
+	forFull        // both, with Config.Full
 	noServers      // is no DHCP server: Config.Full means nothing
 )
 
@@ -82,7 +83,7 @@ func Targets() []Target {
 		{"dnsmasq-proxy", "dnsmasq beside another DHCP server", writeProxy, subnet},
 		{"kea", "Kea DHCPv4", writeKea, forFull},
 		{"isc-dhcpd", "ISC dhcpd", writeISC, forFull},
-		{"microsoft", "Microsoft DHCP, as PowerShell", writeMicrosoft, subnet},
+		{"microsoft", "Microsoft DHCP, as PowerShell", writeMicrosoft, scope},
 		{"dnsmasq-container", "dnsmasq in a container, as a shell script", writeContainer, subnet},
 		{"ipxe", "an iPXE script that chains here", writeChain, noServers},
 		{"pxelinux", "an entry of pxelinux.cfg", writePXELinux, noServers},
@@ -241,11 +242,14 @@ func checkMachines(all []hardware.Machine) error {
 // enough tells what a target needs that is not there.
 func (j *job) enough(t Target) error {
 	full := t.needs == forFull && j.Full != nil
-	if (full || t.needs == subnet) && !j.Subnet.IsValid() {
+	if (full || t.needs == subnet || t.needs == scope) && !j.Subnet.IsValid() {
 		return fmt.Errorf("%s: the subnet of the machines is needed: give it with --subnet, as in 10.0.0.0/24", t.Name)
 	}
 	if t.needs == noServers && j.Full != nil {
 		return fmt.Errorf("%s: is no DHCP server's configuration, so there is no --full", t.Name)
+	}
+	if (full || t.needs == scope && j.Full != nil) && len(j.pools()) == 0 {
+		return fmt.Errorf("%s: no address is left to give out: all that there are belong to machines and servers; name others with --pool", t.Name)
 	}
 	return nil
 }

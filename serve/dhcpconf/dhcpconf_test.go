@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -320,4 +321,48 @@ func FuzzValues(f *testing.F) {
 			}
 		}
 	})
+}
+
+// No pool has an address that is somebody's.
+func TestPools(t *testing.T) {
+	addr := netip.MustParseAddr
+	for _, tt := range []struct {
+		subnet, server, router, dns, machine string
+		pool                                 string
+		want                                 string
+	}{
+		{"10.0.0.0/24", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "", "[[10.0.0.128 10.0.0.254]]"},
+		{"10.0.0.0/24", "10.0.0.128", "10.0.0.254", "10.0.0.200", "10.0.0.201", "", "[[10.0.0.129 10.0.0.199] [10.0.0.202 10.0.0.253]]"},
+		{"10.0.0.0/24", "10.0.0.1", "10.0.0.15", "8.8.8.8", "10.0.0.15", "10.0.0.20-10.0.0.20 10.0.0.10-10.0.0.16", "[[10.0.0.10 10.0.0.14] [10.0.0.16 10.0.0.16] [10.0.0.20 10.0.0.20]]"},
+		{"10.0.0.0/30", "10.0.0.2", "10.0.0.1", "10.0.0.1", "10.0.0.1", "", "[]"},
+	} {
+		j := &job{Config: Config{Server: addr(tt.server), Subnet: netip.MustParsePrefix(tt.subnet),
+			Machines: []hardware.Machine{{IP: netip.PrefixFrom(addr(tt.machine), 24)}, {}},
+			Full:     &Network{Router: addr(tt.router), NameServers: []netip.Addr{addr(tt.dns)}}}}
+		for _, p := range strings.Fields(tt.pool) {
+			first, last, _ := strings.Cut(p, "-")
+			j.Full.Pool = append(j.Full.Pool, [2]netip.Addr{addr(first), addr(last)})
+		}
+		if got := fmt.Sprint(j.pools()); got != tt.want {
+			t.Errorf("%+v: %s, want %s", tt, got, tt.want)
+		}
+	}
+	c := config(t, ruleOver(t, ipxe.RuleOptions{}, "undionly.kpxe"))
+	c.Full, c.Subnet, c.Server, c.Machines = &Network{}, netip.MustParsePrefix("10.0.0.0/30"), addr("10.0.0.2"), nil
+	for _, target := range []string{"dnsmasq", "kea", "isc-dhcpd", "microsoft"} {
+		if _, err := Generate(target, c); err == nil || !strings.Contains(err.Error(), "--pool") {
+			t.Errorf("%s: %v", target, err)
+		}
+	}
+	if _, err := Generate("dnsmasq-proxy", c); err != nil {
+		t.Error(err)
+	}
+	// Windows has one range for a scope, and what is left out of it.
+	c.Subnet, c.Server = netip.MustParsePrefix("10.0.0.0/24"), addr("10.0.0.200")
+	r, err := Generate("microsoft", c)
+	if want := "-StartRange 10.0.0.128 -EndRange 10.0.0.254 "; err != nil || !strings.Contains(r.Text, want) {
+		t.Errorf("no %q; %v", want, err)
+	} else if want := "Add-DhcpServerv4ExclusionRange -ScopeId $scope -StartRange 10.0.0.200 -EndRange 10.0.0.200\n"; !strings.Contains(r.Text, want) {
+		t.Errorf("no %q in\n%.1500s", want, r.Text)
+	}
 }

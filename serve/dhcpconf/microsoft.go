@@ -35,13 +35,13 @@ func (j *job) psNetwork(t *text) {
 	t.gap()
 	t.say("The role, and a scope that gives out addresses.")
 	t.line("Install-WindowsFeature -Name DHCP -IncludeManagementTools")
-	for i, r := range j.pools() {
-		if i == 0 {
-			t.line("Add-DhcpServerv4Scope -Name 'HookOS' -StartRange %v -EndRange %v -SubnetMask %s -LeaseDuration %s",
-				r[0], r[1], netmask(j.Subnet), psTime(n.Lease))
-			continue
+	pools := j.pools()
+	t.line("Add-DhcpServerv4Scope -Name 'HookOS' -StartRange %v -EndRange %v -SubnetMask %s -LeaseDuration %s",
+		pools[0][0], pools[len(pools)-1][1], netmask(j.Subnet), psTime(n.Lease))
+	for i := range pools[1:] { // a scope has one range
+		if first, last := pools[i][1].Next(), pools[i+1][0].Prev(); !last.Less(first) {
+			t.line("Add-DhcpServerv4ExclusionRange -ScopeId $scope -StartRange %v -EndRange %v", first, last)
 		}
-		t.say("A scope has one range: %v-%v is not given out.", r[0], r[1])
 	}
 	t.psOptions("-ScopeId $scope", networkOptions(n))
 }

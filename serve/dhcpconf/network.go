@@ -2,6 +2,7 @@ package dhcpconf
 
 import (
 	"net/netip"
+	"slices"
 
 	"hooksmith/serve/hardware"
 )
@@ -58,18 +59,54 @@ func (j *job) machineOptions(m hardware.Machine) (all []option) {
 }
 
 // pools are the addresses that anyone gets: what is configured, else the
-// upper half of the subnet, as people give out low addresses by hand.
+// upper half of the subnet, as people give out low addresses by hand; without
+// those that are known to be somebody's.
 func (j *job) pools() [][2]netip.Addr {
-	if len(j.Full.Pool) > 0 {
-		return j.Full.Pool
+	pools := j.Full.Pool
+	if len(pools) == 0 {
+		pools = [][2]netip.Addr{upperHalf(j.Subnet)}
 	}
-	first := j.Subnet.Addr().As4()
+	taken := j.taken()
+	var free [][2]netip.Addr
+	for _, r := range pools {
+		for _, a := range taken {
+			if a.Less(r[0]) || r[1].Less(a) {
+				continue
+			}
+			if r[0].Less(a) {
+				free = append(free, [2]netip.Addr{r[0], a.Prev()})
+			}
+			r[0] = a.Next()
+		}
+		if !r[1].Less(r[0]) {
+			free = append(free, r)
+		}
+	}
+	slices.SortFunc(free, func(a, b [2]netip.Addr) int { return a[0].Compare(b[0]) })
+	return free
+}
+
+// taken are the addresses that no pool may give out, in order: with the wait
+// for a ping turned off no server would find out.
+func (j *job) taken() []netip.Addr {
+	all := slices.Concat([]netip.Addr{j.Server, j.Full.Router}, j.Full.NameServers, j.Full.TimeServers)
+	for _, m := range j.Machines {
+		all = append(append(append(all, m.IP.Addr(), m.Gateway), m.NameServers...), m.TimeServers...)
+	}
+	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return !a.Is4() })
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
+// upperHalf is without the broadcast address.
+func upperHalf(p netip.Prefix) [2]netip.Addr {
+	first := p.Addr().As4()
 	last := first
-	first[j.Subnet.Bits()/8] |= 1 << (7 - j.Subnet.Bits()%8)
-	for i := j.Subnet.Bits(); i < 32; i++ {
+	first[p.Bits()/8] |= 1 << (7 - p.Bits()%8)
+	for i := p.Bits(); i < 32; i++ {
 		last[i/8] |= 1 << (7 - i%8)
 	}
-	return [][2]netip.Addr{{netip.AddrFrom4(first), netip.AddrFrom4(last).Prev()}}
+	return [2]netip.Addr{netip.AddrFrom4(first), netip.AddrFrom4(last).Prev()}
 }
 
 func (t *table) has(arch uint16) bool {
