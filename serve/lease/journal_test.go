@@ -47,7 +47,7 @@ func has(s *Store, count int) (found int) {
 // taken back or changed is not undone.
 func TestJournal(t *testing.T) {
 	for _, room := range []int64{300, 5000, journalLimit} {
-		s, c := newTest(t)
+		s, _ := newTest(t)
 		s.mu.Lock()
 		s.journal.limit, s.journal.room = room, room
 		s.mu.Unlock()
@@ -56,7 +56,7 @@ func TestJournal(t *testing.T) {
 		if err := s.Release(ctx, journalMAC(1), address(0x0a100002)); err != nil {
 			t.Fatal(err)
 		}
-		again := openTest(t, snapshot(t, s), c)
+		again := openTest(t, snapshot(t, s), newTestClock())
 		if got, want := fmt.Sprint(again.All()), fmt.Sprint(s.All()); got != want {
 			t.Errorf("room %d: after a crash\n%s\nbefore\n%s", room, got, want)
 		}
@@ -75,7 +75,7 @@ func TestJournalOfAnother(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(openTest(t, path, c).All()); n != 0 {
+	if n := len(openTest(t, path, newTestClock()).All()); n != 0 {
 		t.Errorf("a new database has %d leases of a former one's journal", n)
 	}
 	if err := s.Release(ctx, journalMAC(3), address(0x0a100004)); err != nil {
@@ -95,7 +95,7 @@ func TestJournalOfAnother(t *testing.T) {
 
 // TestJournalDamage: a cut loses the end only, a scribble what it hits.
 func TestJournalDamage(t *testing.T) {
-	s, c := newTest(t)
+	s, _ := newTest(t)
 	bindMany(t, s, 50)
 	path := snapshot(t, s)
 	whole := mustRead(t, journalPath(path))
@@ -118,7 +118,7 @@ func TestJournalDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := has(openTest(t, to, c), 50); n != d.want {
+		if n := has(openTest(t, to, newTestClock()), 50); n != d.want {
 			t.Errorf("%s: %d leases, want %d", name, n, d.want)
 		}
 	}
@@ -126,12 +126,12 @@ func TestJournalDamage(t *testing.T) {
 
 // TestFoldWhenIdle: the database is brought up to the journal without more to do.
 func TestFoldWhenIdle(t *testing.T) {
-	s, c := newTest(t)
+	s, _ := newTest(t)
 	bindMany(t, s, 10)
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		path := snapshot(t, s)
 		os.Remove(journalPath(path))
-		again, err := open(path, Options{}, c.clock())
+		again, err := open(path, Options{}, newTestClock().clock())
 		if err == nil {
 			n := has(again, 10)
 			again.Close()
