@@ -36,7 +36,8 @@ func linesFor(code Code, a *Answer, p *player, server string) []Line {
 		return []Line{
 			{dnsmasq, fmt.Sprintf("dhcp-match=set:http,option:client-arch,%d and dhcp-option-force=tag:http,60,HTTPClient", p.arch)},
 			{kea, `"option-data": [{"name": "vendor-class-identifier", "data": "HTTPClient", "always-send": true}]`},
-			{dhcpd, `option vendor-class-identifier "HTTPClient";`},
+			// Firmware does not list 60, and dhcpd sends what is listed.
+			{dhcpd, `option vendor-class-identifier "HTTPClient"; option dhcp-parameter-request-list = concat(option dhcp-parameter-request-list, 3c);`},
 		}
 	case BootForEveryone:
 		return []Line{
