@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"hooksmith/cmd/hooksmith/internal/qemu"
+	"hooksmith/cmd/hooksmith/internal/qemutest"
 )
 
 // A machine without any network: bootkit starts the embedded worker, that
@@ -57,9 +58,9 @@ func TestEmbedded(t *testing.T) {
 	}
 	m.Kernel, m.Initrd, m.Netdev = filepath.Join(out, "vmlinuz-x86_64"), filepath.Join(out, "initramfs-x86_64"), "none"
 	m.Append = append(m.Append, kernelArgs(t, qemu.Worker{Image: "127.0.0.1/embedded/tink-worker"})...)
-	v := boot(t, m)
-	v.wait(`^embedded worker: started`)
-	v.wait(`^embedded worker: action: started`)
+	v := qemutest.Boot(t, m)
+	v.Wait(`^embedded worker: started`)
+	v.Wait(`^embedded worker: action: started`)
 	for _, line := range []string{ // sorted; nothing else is there
 		`/test 40755 0:0 names \d+ "" `,
 		`/test/opaque 40750 3:4 names \d+ "" `,
@@ -67,13 +68,13 @@ func TestEmbedded(t *testing.T) {
 		`/test/ping 104755 0:0 names 2 "1" 0100000200200000000000000000000000000000`,
 		`/test/pong 104755 0:0 names 2 "1" 0100000200200000000000000000000000000000`,
 	} {
-		v.wait(`^embedded worker: action: ` + line + `\r?$`)
+		v.Wait(`^embedded worker: action: ` + line + `\r?$`)
 	}
-	v.wait(`^embedded worker: action: finished`)
-	v.wait(`^embedded worker: finished: <nil>`)
-	v.lacks(`/test/gone|/test/opaque/old|setting up extended attributes`)
-	v.login()
-	names := v.run(`docker images --format '{{.Repository}}:{{.Tag}}'`)
+	v.Wait(`^embedded worker: action: finished`)
+	v.Wait(`^embedded worker: finished: <nil>`)
+	v.Lacks(`/test/gone|/test/opaque/old|setting up extended attributes`)
+	v.Login()
+	names := v.Run(`docker images --format '{{.Repository}}:{{.Tag}}'`)
 	for _, name := range []string{"127.0.0.1/embedded/action:latest", "127.0.0.1/embedded/tink-worker:latest"} {
 		if !strings.Contains(names, name) {
 			t.Errorf("docker images: %q lacks %s", names, name)

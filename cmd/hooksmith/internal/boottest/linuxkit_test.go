@@ -15,6 +15,7 @@ import (
 
 	"hooksmith/build"
 	"hooksmith/cmd/hooksmith/internal/qemu"
+	"hooksmith/cmd/hooksmith/internal/qemutest"
 	"hooksmith/configs"
 )
 
@@ -59,7 +60,7 @@ func TestUpstreamFlavor(t *testing.T) {
 		args = append(args, "HOOK_CONTAINER_"+name+"_IMAGE="+ref)
 	}
 	m = s.build(m, "x86_64", args...)
-	v := boot(t, m)
+	v := qemutest.Boot(t, m)
 	for _, line := range []string{
 		`standin init: motd "HookOS of=the=test \(hook-default-amd64\)`,
 		`standin LINUXKIT_RNGD: args \["/sbin/rngd" "-1"\]`,
@@ -72,11 +73,11 @@ func TestUpstreamFlavor(t *testing.T) {
 		`standin init: onboot 003-modprobe: <nil>$`,
 		`standin init: all is up$`,
 	} {
-		v.wait(line)
+		v.Wait(line)
 	}
 	for _, name := range []string{"LINUXKIT_RNGD", "UDEV", "ACPID", "NETWORK", "LINUXKIT_OPENNTPD", "LINUXKIT_GETTY", "DOCKER", "BOOTKIT"} {
 		v.Rewind()
-		v.wait(`standin ` + name + `: done$`)
+		v.Wait(`standin ` + name + `: done$`)
 	}
 	for _, line := range []string{
 		`standin UDEV: args \["/lib/systemd/systemd-udevd" "--debug"\]`,
@@ -85,9 +86,9 @@ func TestUpstreamFlavor(t *testing.T) {
 		`standin LINUXKIT_RNGD: CapEff 0000000000200000$`,
 	} {
 		v.Rewind()
-		v.wait(line)
+		v.Wait(line)
 	}
-	v.lacks(`standin init: error|Initramfs unpacking failed|restarting in`)
+	v.Lacks(`standin init: error|Initramfs unpacking failed|restarting in`)
 }
 
 // labels are those of the packages of LinuxKit (linuxkit.md 1.13).
@@ -124,7 +125,7 @@ func TestLinuxKitFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	m = s.build(m, "", "build", "--file", file, "--name", "standin")
-	v := boot(t, m)
+	v := qemutest.Boot(t, m)
 	for _, line := range []string{
 		`Linux version`,
 		`standin first: args \["/standin-program" "one" "two words"\]`,
@@ -154,10 +155,10 @@ func TestLinuxKitFile(t *testing.T) {
 		`standin init: onboot 000-bye: <nil>$`,
 		`standin init: powering off$`,
 	} {
-		v.wait(line)
+		v.Wait(line)
 	}
-	v.waitEnd()
-	v.lacks(`standin init: error|Initramfs unpacking failed`)
+	v.WaitEnd()
+	v.Lacks(`standin init: error|Initramfs unpacking failed`)
 }
 
 const linuxkitFile = `

@@ -18,6 +18,7 @@ import (
 	"hooksmith/build/initramfs"
 	"hooksmith/build/rootfs"
 	"hooksmith/cmd/hooksmith/internal/qemu"
+	"hooksmith/cmd/hooksmith/internal/qemutest"
 )
 
 // The kernel makes of an archive of several segments, of all the compressions
@@ -59,8 +60,8 @@ func TestKernelUnpacks(t *testing.T) {
 		t.Errorf("%d bytes became %d: little of what is far back was found", last.Unpacked, last.Size)
 	}
 	want := describeTree(t, tree)
-	v := boot(t, m)
-	v.wait(fmt.Sprintf(`unpack: end of %d, <nil>`, len(want)))
+	v := qemutest.Boot(t, m)
+	v.Wait(fmt.Sprintf(`unpack: end of %d, <nil>`, len(want)))
 	var got []string
 	for l := range strings.Lines(v.Text()) {
 		if _, entry, ok := strings.Cut(strings.TrimRight(l, "\r\n"), "unpack: "); ok && !strings.HasPrefix(entry, "end of") {
