@@ -30,7 +30,7 @@ func unpack(r io.Reader) (plain io.Reader, close func(), err error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err
 	}
-	close = func() {}
+	close, err = func() {}, nil
 	switch {
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
 		plain, err = xz.NewReader(b, maxWindow)
