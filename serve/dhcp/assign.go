@@ -60,7 +60,7 @@ func (x *exchange) choose() (assignment, string) {
 	if len(x.place.subnets) == 0 {
 		return assignment{}, x.place.why
 	}
-	why = "no pool is configured for the machine's network " + x.place.subnets[0].Prefix.String()
+	why = ""
 	for _, s := range x.place.subnets {
 		if len(s.Pools) == 0 {
 			continue
@@ -71,6 +71,9 @@ func (x *exchange) choose() (assignment, string) {
 		}
 		why = err.Error()
 		x.Log.Warn("no address to offer", "mac", x.id, "subnet", s.Prefix, "error", err)
+	}
+	if why == "" {
+		why = "no pool is configured for the machine's network " + x.place.subnets[0].Prefix.String()
 	}
 	return assignment{}, why
 }

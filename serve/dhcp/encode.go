@@ -1,6 +1,8 @@
 package dhcp
 
 import (
+	"encoding/binary"
+	"net"
 	"slices"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -23,17 +25,14 @@ func encode(msg *dhcpv4.DHCPv4, asked []byte, limit int) (packet []byte, dropped
 	last := appendOption(nil, msg.Options, optRelayInfo)
 	room := max(limit, leastLen) - headerLen - len(last) - 1
 	codes := order(msg.Options, asked)
-	all := make([]byte, 0, 512)
+	p, name := header(msg), msg.ServerHostName
 	for _, code := range codes {
-		all = appendOption(all, msg.Options, code)
+		p = appendOption(p, msg.Options, code)
 	}
-	fields := [][]byte{all}
-	if len(all) > room {
+	if len(p)-headerLen > room {
+		p = p[:headerLen]
+		var fields [][]byte
 		fields, dropped = overload(msg, codes, room)
-	}
-	p := header(msg)
-	name := msg.ServerHostName
-	if len(fields) == 3 {
 		used := byte(0)
 		if len(fields[1]) > 0 {
 			used |= 1
@@ -46,11 +45,15 @@ func encode(msg *dhcpv4.DHCPv4, asked []byte, limit int) (packet []byte, dropped
 		if used != 0 {
 			last = append([]byte{optOverload, 1, used}, last...)
 		}
+		p = append(p, fields[0]...)
 	}
 	copy(p[44:44+sizeSname-1], name)
 	copy(p[108:108+sizeFile-1], msg.BootFileName)
-	p = append(append(append(p, fields[0]...), last...), dhcpv4.OptionEnd.Code())
-	return append(p, make([]byte, max(0, leastLen-len(p)))...), dropped
+	p = append(append(p, last...), dhcpv4.OptionEnd.Code())
+	for len(p) < leastLen {
+		p = append(p, dhcpv4.OptionPad.Code())
+	}
+	return p, dropped
 }
 
 // overload finds room for options in all fields, and leaves out as few as it must.
@@ -100,24 +103,34 @@ func pack(options dhcpv4.Options, codes []uint8, rooms []int) (fields [][]byte, 
 	return fields, true
 }
 
-// header is the fixed fields without file and sname, and the cookie.
+// header is the fixed fields without file and sname, and the cookie, with room for the usual options.
 func header(msg *dhcpv4.DHCPv4) []byte {
-	bare := *msg
-	bare.ServerHostName, bare.BootFileName, bare.Options = "", "", nil
-	return bare.ToBytes()[:headerLen:headerLen]
+	p := make([]byte, headerLen, 576)
+	p[0], p[1], p[2], p[3] = byte(msg.OpCode), byte(msg.HWType), byte(min(len(msg.ClientHWAddr), 16)), msg.HopCount
+	copy(p[4:8], msg.TransactionID[:])
+	binary.BigEndian.PutUint16(p[8:], msg.NumSeconds)
+	binary.BigEndian.PutUint16(p[10:], msg.Flags)
+	for i, ip := range [...]net.IP{msg.ClientIPAddr, msg.YourIPAddr, msg.ServerIPAddr, msg.GatewayIPAddr} {
+		copy(p[12+4*i:16+4*i], ip.To4())
+	}
+	copy(p[28:44], msg.ClientHWAddr)
+	copy(p[236:], []byte{99, 130, 83, 99})
+	return p
 }
 
 // order lists the options of an answer but 82.
-func order(options dhcpv4.Options, asked []byte) (codes []uint8) {
-	var others []uint8
+func order(options dhcpv4.Options, asked []byte) []uint8 {
+	codes, others := make([]uint8, 0, 32), make([]uint8, 0, 32)
 	for code := range options {
 		others = append(others, code)
 	}
 	slices.Sort(others)
-	for _, list := range [][]uint8{important, asked, others} {
+	var listed [256]bool
+	listed[optRelayInfo] = true
+	for _, list := range [...][]uint8{important, asked, others} {
 		for _, code := range list {
-			if options.Has(dhcpv4.GenericOptionCode(code)) && code != optRelayInfo && !slices.Contains(codes, code) {
-				codes = append(codes, code)
+			if _, ok := options[code]; ok && !listed[code] {
+				codes, listed[code] = append(codes, code), true
 			}
 		}
 	}

@@ -30,20 +30,16 @@ func (x *exchange) message(kind dhcpv4.MessageType) *dhcpv4.DHCPv4 {
 	msg := &dhcpv4.DHCPv4{
 		OpCode: dhcpv4.OpcodeBootReply, HWType: x.HWType, ClientHWAddr: x.ClientHWAddr, TransactionID: x.TransactionID,
 		Flags: x.Flags, GatewayIPAddr: netIP(x.gateway), ClientIPAddr: netIP(netip.Addr{}), YourIPAddr: netIP(netip.Addr{}),
-		ServerIPAddr: netIP(netip.Addr{}), Options: dhcpv4.Options{},
+		ServerIPAddr: netIP(netip.Addr{}), Options: make(dhcpv4.Options, 8),
 	}
-	msg.UpdateOption(dhcpv4.OptMessageType(kind))
+	msg.Options[dhcpv4.OptionDHCPMessageType.Code()] = []byte{byte(kind)}
 	id := x.local()
 	if x.override.IsValid() {
 		id = x.override
 	}
 	msg.Options[dhcpv4.OptionServerIdentifier.Code()] = netIP(id)
-	echoed := []uint8{optClientID, optRelayInfo, optSubnetSelection}
-	if x.booting {
-		echoed = append(echoed, optUUID)
-	}
-	for _, code := range echoed {
-		if v, ok := x.Options[code]; ok {
+	for _, code := range [...]uint8{optClientID, optRelayInfo, optSubnetSelection, optUUID} {
+		if v, ok := x.Options[code]; ok && (code != optUUID || x.booting) {
 			msg.Options[code] = v
 		}
 	}
@@ -80,7 +76,10 @@ func (x *exchange) give(kind dhcpv4.MessageType, a assignment) answer {
 	x.network(msg, a)
 	d := x.decide()
 	x.boot(msg, d, a.subnet)
-	what := map[bool]event.Kind{true: event.Offer, false: event.Ack}[kind == dhcpv4.MessageTypeOffer]
+	what := event.Ack
+	if kind == dhcpv4.MessageTypeOffer {
+		what = event.Offer
+	}
 	if inform {
 		what = event.Inform
 	}
@@ -103,7 +102,10 @@ func (x *exchange) giveBoot(kind dhcpv4.MessageType) answer {
 		s = x.place.subnets[0]
 	}
 	x.boot(msg, d, s)
-	what := map[bool]event.Kind{true: event.Offer, false: event.Ack}[kind == dhcpv4.MessageTypeOffer]
+	what := event.Ack
+	if kind == dhcpv4.MessageTypeOffer {
+		what = event.Offer
+	}
 	x.event(event.Event{Kind: what, IP: text(x.ciaddr), File: msg.BootFileName, Detail: "without an address: " + d.Reason})
 	return answer{packet: msg, to: x.destination(msg), events: x.events}
 }
@@ -134,8 +136,13 @@ func (x *exchange) destination(msg *dhcpv4.DHCPv4) destination {
 
 // heard records that the query came, in the modes and kinds that concern this server.
 func (x *exchange) heard() {
-	kind := map[dhcpv4.MessageType]event.Kind{dhcpv4.MessageTypeDiscover: event.Discover, dhcpv4.MessageTypeRequest: event.Request}[x.kind]
-	if kind == "" || x.Mode.proxy() && !x.booting {
+	kind := event.Discover
+	if x.kind == dhcpv4.MessageTypeRequest {
+		kind = event.Request
+	} else if x.kind != dhcpv4.MessageTypeDiscover {
+		return
+	}
+	if x.Mode.proxy() && !x.booting {
 		return
 	}
 	e := event.Event{Kind: kind, IP: text(x.requested)}
@@ -162,7 +169,13 @@ func (x *exchange) say(kind event.Kind, ip netip.Addr, detail string) {
 func (x *exchange) event(e event.Event) {
 	e.Time, e.MAC, e.Arch, e.Client = x.now, x.mac, x.arch(), x.description()
 	if x.gateway.IsValid() && e.Peer == "" {
-		e.Peer = x.gateway.String()
+		if x.relay == "" {
+			x.relay = x.gateway.String()
+		}
+		e.Peer = x.relay
+	}
+	if x.events == nil {
+		x.events = make([]event.Event, 0, 2)
 	}
 	x.events = append(x.events, e)
 }

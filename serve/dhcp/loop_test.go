@@ -106,7 +106,7 @@ func TestLoopMemory(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
-	r := rate{perSecond: 2, buckets: map[string]*bucket{}}
+	r := rate{perSecond: 2, buckets: map[string]bucket{}}
 	now, passed := time.Unix(1e9, 0), 0
 	for i := range 100 {
 		if r.allow("a", now.Add(time.Duration(i)*time.Millisecond)) {

@@ -25,12 +25,15 @@ func seconds(d time.Duration) []byte {
 	return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
 }
 
+// nobody is the record of a machine that has none.
+var nobody hardware.Machine
+
 // network sets what a machine needs to know of its network: its record's values, else the subnet's. The less common
 // ones only go to clients that ask for them.
 func (x *exchange) network(msg *dhcpv4.DHCPv4, a assignment) {
 	m, s := x.machine, a.subnet
 	if m == nil {
-		m = &hardware.Machine{}
+		m = &nobody
 	}
 	set := func(code dhcpv4.OptionCode, value []byte) {
 		if len(value) > 0 {
@@ -53,19 +56,21 @@ func (x *exchange) network(msg *dhcpv4.DHCPv4, a assignment) {
 		domain = s.Domain
 	}
 	set(dhcpv4.OptionDomainName, []byte(domain))
-	for _, optional := range []struct {
-		code  dhcpv4.OptionCode
-		value func() []byte
-	}{
-		{dhcpv4.OptionBroadcastAddress, func() []byte { return lastOf(prefix).AsSlice() }},
-		{dhcpv4.OptionNTPServers, func() []byte { return addresses(m.TimeServers, s.TimeServers) }},
-		{dhcpv4.OptionDNSDomainSearchList, func() []byte { return searchList(domain) }},
-		{dhcpv4.OptionClasslessStaticRoute, func() []byte { return routes(m.Routes, gateway) }},
-		{dhcpv4.GenericOptionCode(optLogServer), x.syslog},
-	} {
-		if x.wants(optional.code.Code()) {
-			set(optional.code, optional.value())
-		}
+	optional := func(code dhcpv4.OptionCode) bool { return x.wants(code.Code()) }
+	if optional(dhcpv4.OptionBroadcastAddress) {
+		set(dhcpv4.OptionBroadcastAddress, lastOf(prefix).AsSlice())
+	}
+	if optional(dhcpv4.OptionNTPServers) {
+		set(dhcpv4.OptionNTPServers, addresses(m.TimeServers, s.TimeServers))
+	}
+	if optional(dhcpv4.OptionDNSDomainSearchList) {
+		set(dhcpv4.OptionDNSDomainSearchList, searchList(domain))
+	}
+	if optional(dhcpv4.OptionClasslessStaticRoute) {
+		set(dhcpv4.OptionClasslessStaticRoute, routes(m.Routes, gateway))
+	}
+	if x.wants(optLogServer) {
+		set(dhcpv4.GenericOptionCode(optLogServer), x.syslog())
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
 
-	"hooksmith/serve/hardware"
 	"hooksmith/serve/ipxe"
 )
 
@@ -124,6 +123,9 @@ func mergeOverload(msg *dhcpv4.DHCPv4, data []byte) error {
 
 // readRelay reads what a relay says in option 82. What is malformed in it is not used, but echoed as it is.
 func (q *query) readRelay() {
+	if len(q.Options[optRelayInfo]) == 0 {
+		return
+	}
 	info := dhcpv4.Options{}
 	if info.FromBytes(q.Options[optRelayInfo]) != nil {
 		return
@@ -138,10 +140,7 @@ func (q *query) identify() error {
 	hw := q.ClientHWAddr
 	switch {
 	case len(hw) == 6 && (q.HWType == iana.HWTypeEthernet || q.HWType == iana.HWTypeIEEE802):
-		mac, err := hardware.NormalizeMAC(hw.String())
-		if err != nil {
-			return err
-		}
+		mac := hw.String() // as hardware.NormalizeMAC has it
 		if hw[0]&1 != 0 || slices.Equal(hw, make([]byte, 6)) {
 			return fmt.Errorf("%s is no machine's address", mac)
 		}

@@ -30,7 +30,7 @@ const (
 
 func newQueue(c Config, count *counters) *queue {
 	return &queue{requests: make(chan *query, c.Workers), count: count, running: map[string][]*query{},
-		rate: rate{perSecond: float64(c.Rate), buckets: map[string]*bucket{}}}
+		rate: rate{perSecond: float64(c.Rate), buckets: map[string]bucket{}}}
 }
 
 // read reads a packet; nil means that it is not answered.
@@ -123,7 +123,7 @@ func (q *queue) take(batch []*query) []*query {
 type rate struct {
 	sync.Mutex
 	perSecond float64
-	buckets   map[string]*bucket
+	buckets   map[string]bucket
 }
 
 type bucket struct {
@@ -137,21 +137,21 @@ const maxBuckets = 8192
 func (r *rate) allow(id string, now time.Time) bool {
 	r.Lock()
 	defer r.Unlock()
-	b := r.buckets[id]
-	if b == nil {
+	b, ok := r.buckets[id]
+	if !ok {
 		if len(r.buckets) >= maxBuckets {
 			clear(r.buckets)
 		}
-		b = &bucket{4 * r.perSecond, now}
-		r.buckets[id] = b
+		b = bucket{4 * r.perSecond, now}
 	}
 	b.tokens = min(4*r.perSecond, b.tokens+max(0, now.Sub(b.last).Seconds())*r.perSecond)
 	b.last = now
-	if b.tokens < 1 {
-		return false
+	enough := b.tokens >= 1
+	if enough {
+		b.tokens--
 	}
-	b.tokens--
-	return true
+	r.buckets[id] = b
+	return enough
 }
 
 // complaints counts what is told at most every few seconds.

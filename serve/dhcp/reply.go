@@ -34,6 +34,7 @@ type exchange struct {
 	place   place
 	now     time.Time
 	events  []event.Event
+	relay   string // gateway as text, once it was needed
 }
 
 // reply is begin with the lease written.

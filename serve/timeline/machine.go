@@ -238,7 +238,7 @@ func (t *Timeline) begin(m *machine, at time.Time) *Boot {
 		t.pending.boot(m, old)
 	}
 	t.nextBoot++
-	b := &Boot{ID: t.nextBoot, Start: at, Last: at, Steps: []Step{}}
+	b := &Boot{ID: t.nextBoot, Start: at, Last: at, Steps: make([]Step, 0, 4)}
 	m.boots = append(m.boots, b)
 	m.count++
 	if over := len(m.boots) - t.opt.Limits.Boots; over > 0 {
