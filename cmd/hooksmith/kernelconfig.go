@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hooksmith/build/fetch"
 	"hooksmith/cmd/hooksmith/internal/kernelconfig"
 	"hooksmith/kernel/compile"
 	"hooksmith/kernel/kconfig"
@@ -103,6 +104,10 @@ func (o *kernelConfigCommand) run(ctx context.Context, a *app, args []string) er
 	if edit.Empty() {
 		b.Stage = compile.Configurator
 	}
+	if !o.shell && len(t.Spec.Patches) == 0 {
+		t.Spec.Source = kernelconfig.Trim(t.Spec.Source, o.downloads(a).Derive)
+		t.Spec.External = nil
+	}
 	work, err := b.Open(ctx, t.Spec)
 	if err != nil {
 		return err
@@ -122,6 +127,11 @@ func (o *kernelConfigCommand) run(ctx context.Context, a *app, args []string) er
 	}
 	// 4. back
 	return o.finish(ctx, a, session, file, changes)
+}
+
+// downloads is the cache, which also has sources cut down to what is configured.
+func (o *kernelConfigCommand) downloads(a *app) *fetch.Cache {
+	return &fetch.Cache{Dir: o.cache(), Offline: o.offline, Observer: a.progress, Log: a.log}
 }
 
 // edit reads what --fragment, --set and --driver ask for.
