@@ -1,9 +1,7 @@
 package drivers
 
 import (
-	"bytes"
 	"debug/elf"
-	"encoding/binary"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,45 +10,23 @@ import (
 	"testing/fstest"
 
 	"hooksmith/kernel"
+	"hooksmith/publish/hooktest"
 )
 
 const release = "6.12.1-test"
 
-// object is a module with these strings in .modinfo, as the kernel's build
-// makes it: an ELF file with a section of that name.
-func object(t testing.TB, machine elf.Machine, name string, info ...string) *fstest.MapFile {
-	t.Helper()
-	text := strings.Join(append(info, "license=GPL", "depends=", "name="+name, "vermagic="+release+" SMP mod_unload "), "\x00") + "\x00"
-	if strings.Contains(strings.Join(info, " "), "depends=") {
-		text = strings.Replace(text, "\x00depends=\x00", "\x00", 1)
-	}
-	names := "\x00.modinfo\x00.shstrtab\x00"
-	sections := []elf.Section64{
-		{},
-		{Name: 1, Type: uint32(elf.SHT_PROGBITS), Off: 64, Size: uint64(len(text)), Addralign: 1},
-		{Name: 10, Type: uint32(elf.SHT_STRTAB), Off: 64 + uint64(len(text)), Size: uint64(len(names)), Addralign: 1},
-	}
-	header := elf.Header64{
-		Type: uint16(elf.ET_REL), Machine: uint16(machine), Version: 1, Ehsize: 64,
-		Shoff: 64 + uint64(len(text)+len(names)), Shentsize: 64, Shnum: 3, Shstrndx: 2,
-	}
-	copy(header.Ident[:], elf.ELFMAG+"\x02\x01\x01")
-	var b bytes.Buffer
-	for _, part := range []any{header, []byte(text + names), sections} {
-		if err := binary.Write(&b, binary.LittleEndian, part); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return &fstest.MapFile{Data: b.Bytes()}
+// object is a module with these strings in .modinfo.
+func object(machine elf.Machine, name string, info ...string) *fstest.MapFile {
+	return &fstest.MapFile{Data: hooktest.Driver(byte(machine), name, release, info...)}
 }
 
 // root is a small root file system: ice, and be2net that needs another.
-func root(t testing.TB, machine elf.Machine) fstest.MapFS {
+func root(machine elf.Machine) fstest.MapFS {
 	const dir = "usr/lib/modules/" + release + "/"
 	return fstest.MapFS{
-		dir + "kernel/net/ice.ko":                object(t, machine, "ice", "alias=pci:v00008086d00001593sv*sd*bc*sc*i*", "firmware=intel/ice/ddp/ice.pkg"),
-		dir + "kernel/net/be2net.ko":             object(t, machine, "be2net", "alias=pci:v000010DFd00000720sv*sd*bc*sc*i*", "depends=helper"),
-		dir + "kernel/net/helper.ko":             object(t, machine, "helper"),
+		dir + "kernel/net/ice.ko":                object(machine, "ice", "alias=pci:v00008086d00001593sv*sd*bc*sc*i*", "firmware=intel/ice/ddp/ice.pkg"),
+		dir + "kernel/net/be2net.ko":             object(machine, "be2net", "alias=pci:v000010DFd00000720sv*sd*bc*sc*i*", "depends=helper"),
+		dir + "kernel/net/helper.ko":             object(machine, "helper"),
 		dir + "modules.alias":                    {Data: []byte("# made by depmod\nalias pci:v00008086d00001593sv*sd*bc*sc*i* ice\nalias pci:v000010DFd00000720sv*sd*bc*sc*i* be2net\n")},
 		dir + "modules.dep":                      {Data: []byte("kernel/net/ice.ko:\nkernel/net/be2net.ko: kernel/net/helper.ko\nkernel/net/helper.ko:\n")},
 		dir + "modules.builtin":                  {Data: []byte("kernel/drivers/nvme/host/nvme.ko\n")},
@@ -61,7 +37,7 @@ func root(t testing.TB, machine elf.Machine) fstest.MapFS {
 func TestOpen(t *testing.T) {
 	const dir = "usr/lib/modules/" + release + "/"
 	with := func(add map[string]string, drop ...string) fstest.MapFS {
-		r := root(t, elf.EM_X86_64)
+		r := root(elf.EM_X86_64)
 		for name, text := range add {
 			r[name] = &fstest.MapFile{Data: []byte(text)}
 		}
@@ -112,10 +88,10 @@ func TestOpen(t *testing.T) {
 }
 
 func TestOpenErrors(t *testing.T) {
-	two := root(t, elf.EM_X86_64)
+	two := root(elf.EM_X86_64)
 	two["lib/modules/5.10.1/modules.dep"] = &fstest.MapFile{}
 	two["usr/lib/modules/5.10.1/modules.dep"] = &fstest.MapFile{}
-	foreign := root(t, elf.EM_MIPS)
+	foreign := root(elf.EM_MIPS)
 	for _, tt := range []struct {
 		root    fs.FS
 		release string
@@ -133,7 +109,7 @@ func TestOpenErrors(t *testing.T) {
 	if a, err := Open(t.Context(), two, Options{Source: "x", Release: release}); err != nil || a.Release != release {
 		t.Errorf("%v", err)
 	}
-	if a, err := Open(t.Context(), root(t, elf.EM_AARCH64), Options{}); err != nil || a.Arch != kernel.AArch64 {
+	if a, err := Open(t.Context(), root(elf.EM_AARCH64), Options{}); err != nil || a.Arch != kernel.AArch64 {
 		t.Errorf("%v", err)
 	}
 }
@@ -141,7 +117,7 @@ func TestOpenErrors(t *testing.T) {
 // TestOpenLinks: lib is a link to usr/lib, as usr-merge has it.
 func TestOpenLinks(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, root(t, elf.EM_X86_64)); err != nil {
+	if err := os.CopyFS(dir, root(elf.EM_X86_64)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("usr/lib", filepath.Join(dir, "lib")); err != nil {

@@ -95,8 +95,12 @@ func run(t *testing.T, name string, args ...string) []byte {
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && name == "modprobe" && errs.Len() == 0 {
+		err = nil // for one of the aliases there is no module
+	}
 	if err != nil {
-		t.Logf("%s: %v: %.500s", name, err, errs.String())
+		t.Fatalf("%s: %v: %.500s", name, err, errs.String())
 	}
 	return out
 }

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"hooksmith/kernel/drivers"
+	"hooksmith/publish/hooktest"
+)
+
+// driverDir is an output folder whose HookOS drives an E810 and NVMe disks.
+func driverDir(t *testing.T) string {
+	t.Helper()
+	modules := "usr/lib/modules/" + hooktest.Release + "/"
+	dir := t.TempDir()
+	archive := hooktest.Archive(
+		hooktest.Entry{Name: "init", Mode: 0o100755, Data: hooktest.Program(62, "init")},
+		hooktest.Entry{Name: modules + "kernel/drivers/net/ethernet/intel/ice/ice.ko", Data: string(hooktest.Driver(62, "ice", hooktest.Release, "alias=pci:v00008086d00001593sv*sd*bc*sc*i*", "firmware=intel/ice/ddp/ice.pkg"))},
+		hooktest.Entry{Name: modules + "modules.alias", Data: "alias pci:v00008086d00001593sv*sd*bc*sc*i* ice\n"},
+		hooktest.Entry{Name: modules + "modules.dep", Data: "kernel/drivers/net/ethernet/intel/ice/ice.ko:\n"},
+		hooktest.Entry{Name: modules + "modules.builtin", Data: "kernel/drivers/nvme/host/nvme.ko\n"},
+		hooktest.Entry{Name: "usr/lib/firmware/intel/ice/ddp/ice.pkg", Data: "firmware"},
+	)
+	for name, b := range map[string][]byte{"vmlinuz-x86_64": hooktest.Kernel(hooktest.Release, ""), "initramfs-x86_64": hooktest.Zstd(archive)} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestDriversCheck(t *testing.T) {
+	dir := driverDir(t)
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "list.txt")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		code   int
+		stdout []string
+		stderr string
+	}{
+		{"covered", []string{"--pci", "8086:1593,144d:a80a:144d:a801@010802"}, exitOK, []string{"ice", "nvme", "built in", "2 of 2 network and storage devices covered"}, ""},
+		{"not covered", []string{"--pci", "8086:1593,10df:0720"}, exitFailure, []string{"missing", "CONFIG_BE2NET=m (hooksmith kernel-config hook-", "flavor hook-debian-amd64 (module group nic)", "1 of 2"}, "not covered: 1 of 2 network and storage devices"},
+		{"not vital", []string{"--pci", "102b:0536@0300"}, exitOK, []string{"mgag200: CONFIG_DRM_MGAG200=m", "0 of 0"}, ""},
+		{"lspci", []string{"--lspci", file("3b:00.0 Ethernet controller [0200]: Intel Corporation E810-XXV [8086:1593] (rev 02)\n\tSubsystem: Intel [8086:0002]\n")}, exitOK, []string{"3b:00.0 Intel Corporation E810-XXV", "in ", "ok"}, ""},
+		{"modalias", []string{"--modalias", file("/sys/devices/pci0000:00/0000:00:01.0/modalias:pci:v00008086d00001593sv00008086sd00000002bc02sc00i00\n")}, exitOK, []string{"0000:00:01.0", "1 of 1"}, ""},
+		{"both", []string{"--modalias", file("virtio:d00000001v00001AF4\n"), "--pci", "8086:1593"}, exitFailure, []string{"virtio_net: "}, "1 of 2"},
+		{"bad line", []string{"--lspci", file("3b:00.0 0200: 8086:1593\nrubbish\n")}, exitFailure, nil, "list.txt:2: \"rubbish\" is no line of lspci"},
+		{"bad modalias", []string{"--modalias", file("rubbish\n")}, exitFailure, nil, "list.txt:1: \"rubbish\" is no modalias"},
+		{"bad id", []string{"--pci", "8086-1593"}, exitUsage, nil, `--pci: "8086-1593" is no device`},
+		{"no devices", nil, exitUsage, nil, "--lspci FILE, --pci"},
+		{"no file", []string{"--lspci", dir + "/none"}, exitFailure, nil, "--lspci: open"},
+		{"for flavors", []string{"--pci", "8086:1593", "--firmware", "ice"}, exitUsage, nil, "--firmware and --debian-snapshot are for flavors"},
+		{"no such build", []string{"--pci", "8086:1593", "--id", "riscv"}, exitFailure, nil, "there are: x86_64"},
+		{"no such kernel", []string{"--pci", "8086:1593", "--release", "1.0"}, exitFailure, nil, "no modules of kernel 1.0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, stderr := runHere(t.Context(), append([]string{"drivers", "check", dir}, tt.args...)...)
+			if code != tt.code || !strings.Contains(stderr, tt.stderr) {
+				t.Errorf("exit %d, want %d\n%s%s", code, tt.code, out, stderr)
+			}
+			for _, want := range tt.stdout {
+				if !strings.Contains(out, want) {
+					t.Errorf("no %q in\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+func TestDriversJSON(t *testing.T) {
+	dir := driverDir(t)
+	code, out, _ := runHere(t.Context(), "drivers", "check", filepath.Join(dir, "initramfs-x86_64"), "--pci", "8086:1593,10df:0720", "--json")
+	var r drivers.Report
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitFailure || r.Schema != 1 || r.Uncovered != 1 || len(r.Devices) != 2 || r.Devices[1].State != drivers.Missing || r.Artifact.Release != hooktest.Release {
+		t.Errorf("exit %d, %v\n%s", code, err, out)
+	}
+	code, out, _ = runHere(t.Context(), "drivers", "list", dir, "--json")
+	var inv drivers.Inventory
+	if err := json.Unmarshal([]byte(out), &inv); err != nil || code != exitOK || inv.Modules != 1 || len(inv.Drivers) != 2 || inv.Drivers[0].Name != "ice" || !inv.Drivers[1].BuiltIn {
+		t.Errorf("exit %d, %v\n%s", code, err, out)
+	}
+	if code, out, _ := runHere(t.Context(), "drivers", "list", dir); code != exitOK || !strings.Contains(out, "network  ice ") || !strings.Contains(out, "1 modules, 2 drivers") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// TestDriversTargets: what cannot be looked into says what to give instead.
+func TestDriversTargets(t *testing.T) {
+	dir := driverDir(t)
+	for _, tt := range []struct{ ref, want, hint string }{
+		{filepath.Join(dir, "vmlinuz-x86_64"), "is a kernel: its modules are in the initramfs", ""},
+		{"hook-no-such", `there is no file, folder or flavor "hook-no-such"`, "hooksmith list"},
+		{dir + "/none", "there is no file, folder or flavor", ""},
+		{"armbian-meson64-edge", "flavor armbian-meson64-edge cannot be built", ""},
+		{"hook-latest-lts-amd64", "has no kernel of Debian's (6.6 generic)", "hooksmith drivers check IMAGE"},
+		{"example.invalid/kernel:1", "image example.invalid/kernel:1 (there is no file of this name): ", ""},
+	} {
+		code, _, stderr := runHere(t.Context(), "drivers", "check", tt.ref, "--pci", "8086:1593", "--offline", "--cache-dir", t.TempDir())
+		if code != exitFailure || !strings.Contains(stderr, tt.want) || !strings.Contains(stderr, tt.hint) {
+			t.Errorf("%s: exit %d, %s", tt.ref, code, stderr)
+		}
+	}
+	if code, _, stderr := runHere(t.Context(), "drivers", "list", dir, "too", "many"); code != exitUsage {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+// TestDriversFlavor looks at flavors that are not built.
+func TestDriversFlavor(t *testing.T) {
+	if os.Getenv("HOOKSMITH_TEST_MIRROR") == "" {
+		t.Skip("HOOKSMITH_TEST_MIRROR is not set: this test downloads Debian's kernels")
+	}
+	for _, tt := range []struct {
+		args   []string
+		code   int
+		stdout string
+	}{
+		{[]string{"hook-debian-amd64", "--pci", "8086:15f3,1000:0014,15b3:1017,1af4:1041"}, exitOK, "x86_64: 4 of 4"},
+		{[]string{"hook-debian-amd64", "--pci", "14e4:164e"}, exitFailure, "no firmware"},
+		{[]string{"hook-debian-amd64", "--pci", "14e4:164e", "--firmware", "bnx2x"}, exitOK, "1 of 1 network"},
+		{[]string{"hook-debian-arm64", "--pci", "15b3:1017,1af4:1041,19e5:a222"}, exitOK, "aarch64: 3 of 3"},
+		{[]string{"hook-debian-cloud-amd64", "--pci", "1d0f:ec20,15ad:07b0,15ad:07c0"}, exitOK, "x86_64: 3 of 3"},
+		{[]string{"hook-debian-cloud-amd64", "--pci", "10df:0720"}, exitFailure, "be2net: flavor hook-debian-amd64 (module group nic)"},
+	} {
+		code, out, stderr := runHere(t.Context(), append([]string{"drivers", "check"}, tt.args...)...)
+		if code != tt.code || !strings.Contains(out, tt.stdout) {
+			t.Errorf("%v: exit %d\n%s%s", tt.args, code, out, stderr)
+		}
+	}
+}
