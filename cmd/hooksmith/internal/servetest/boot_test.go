@@ -76,14 +76,13 @@ func (k kind) String() string {
 	return string(k.arch) + " " + string(k.firmware)
 }
 
-// Every kind, in the order in which amd64's are proven first.
+// Every kind.
 var (
-	biosKind   = kind{qemu.AMD64, bios}
-	uefiKind   = kind{qemu.AMD64, uefiPXE}
-	httpKind   = kind{qemu.AMD64, uefiHTTP}
-	arm64Kind  = kind{qemu.ARM64, uefiPXE}
-	arm64HTTP  = kind{qemu.ARM64, uefiHTTP}
-	everything = []kind{biosKind, uefiKind, httpKind, arm64Kind, arm64HTTP}
+	biosKind  = kind{qemu.AMD64, bios}
+	uefiKind  = kind{qemu.AMD64, uefiPXE}
+	httpKind  = kind{qemu.AMD64, uefiHTTP}
+	arm64Kind = kind{qemu.ARM64, uefiPXE}
+	arm64HTTP = kind{qemu.ARM64, uefiHTTP}
 )
 
 // machine is one in QEMU.
