@@ -18,7 +18,7 @@ import (
 
 // patience is how long a machine may take for one step, by architecture:
 // emulated on two busy cores it is ten times what a quiet machine needs.
-var patience = map[qemu.Arch]time.Duration{qemu.AMD64: 4 * time.Minute, qemu.ARM64: 8 * time.Minute}
+var patience = map[qemu.Arch]time.Duration{qemu.AMD64: 5 * time.Minute, qemu.ARM64: 10 * time.Minute}
 
 // ShellPrompt is what HookOS says on every console.
 const ShellPrompt = `Press Enter for a root shell\.`

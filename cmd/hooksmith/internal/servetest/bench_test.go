@@ -118,9 +118,10 @@ func TestBenchBoot(t *testing.T) {
 					} else {
 						l.serve("--artifacts", dir, "--hardware", l.hardware(record), "--ra", "--console", "ttyS0,115200")
 					}
+					begin := time.Now()
 					m := l.powerOn(kind{qemu.AMD64, f}, bootMAC, l.dir)
-					m.wait(kernelStarted)
-					times[who] = append(times[who], time.Since(m.begin))
+					m.Wait(kernelStarted)
+					times[who] = append(times[who], time.Since(begin))
 				})
 			}
 		}

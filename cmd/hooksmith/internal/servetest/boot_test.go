@@ -1,18 +1,14 @@
 package servetest
 
 import (
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"hooksmith/cmd/hooksmith/internal/console"
 	"hooksmith/cmd/hooksmith/internal/qemu"
+	"hooksmith/cmd/hooksmith/internal/qemutest"
 )
 
 // What machines print on their way up.
@@ -21,10 +17,6 @@ const (
 	initStarted   = `hooksmith: init started.*$`
 	dockerReady   = `hooksmith: docker: ready \((\w+).*$`
 )
-
-// bootPatience is how long a machine may take for one step, by architecture:
-// emulated on two busy cores it is ten times what a quiet machine needs.
-var bootPatience = map[qemu.Arch]time.Duration{qemu.AMD64: 5 * time.Minute, qemu.ARM64: 10 * time.Minute}
 
 // firmware is how a machine looks for what to boot.
 type firmware string
@@ -85,16 +77,8 @@ var (
 	arm64HTTP = kind{qemu.ARM64, uefiHTTP}
 )
 
-// machine is one in QEMU.
-type machine struct {
-	*console.Console
-	t     *testing.T
-	arch  qemu.Arch
-	begin time.Time
-}
-
 // powerOn starts a machine.
-func (l *lab) powerOn(k kind, mac, logs string) *machine {
+func (l *lab) powerOn(k kind, mac, logs string) *qemutest.VM {
 	l.t.Helper()
 	arch, f := k.arch, k.firmware
 	if err := qemu.Look(arch.Binary(), arch.Package()); err != nil {
@@ -131,49 +115,15 @@ func (l *lab) uefi(arch qemu.Arch) []string {
 	return []string{"-drive", "if=pflash,format=raw,readonly=on,file=" + f.Code, "-drive", "if=pflash,format=raw,snapshot=on,file=" + f.Vars}
 }
 
-func (l *lab) follow(arch qemu.Arch, logs string, cmd *exec.Cmd) *machine {
+// follow starts a machine. Its log is kept beside the folder: what is in it is
+// served.
+func (l *lab) follow(arch qemu.Arch, logs string, cmd *exec.Cmd) *qemutest.VM {
 	l.t.Helper()
-	// Beside the folder: what is in it is served.
 	logs += "-serial"
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		l.t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(logs, "serial-"+strings.ReplaceAll(l.t.Name(), "/", "-")+".log"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	m := &machine{console.New(), l.t, arch, time.Now()}
-	cmd.Stdout = io.MultiWriter(log, m.Console)
-	cmd.Stderr = cmd.Stdout
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		defer close(exited)
-		m.End(fmt.Errorf("the machine has ended: %v", cmd.Wait()))
-	}()
-	l.t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGKILL)
-		<-exited
-		log.Close()
-		if l.t.Failed() {
-			l.t.Logf("the last lines of %s:\n%s", log.Name(), m.Tail(40))
-		}
-	})
-	return m
-}
-
-// wait fails the test unless pattern comes in time.
-func (m *machine) wait(pattern string) []string {
-	m.t.Helper()
-	found, err := m.Expect(pattern, bootPatience[m.arch])
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.t.Logf("%6.1f s  %.120s", time.Since(m.begin).Seconds(), strings.TrimSpace(found[0]))
-	return found
+	return qemutest.Follow(l.t, arch, logs, cmd)
 }
 
 const bootMAC = "52:54:00:78:00:0a"
@@ -199,10 +149,10 @@ const (
 func (l *lab) untilDocker(k kind, dir, address string) {
 	l.t.Helper()
 	m := l.powerOn(k, bootMAC, dir)
-	m.wait(kernelStarted)
-	m.wait(initStarted)
-	m.wait(`hooksmith: network: .*` + address + `/24.*$`)
-	if got := m.wait(dockerReady)[1]; got != "overlay2" {
+	m.Wait(kernelStarted)
+	m.Wait(initStarted)
+	m.Wait(`hooksmith: network: .*` + address + `/24.*$`)
+	if got := m.Wait(dockerReady)[1]; got != "overlay2" {
 		l.t.Errorf("storage driver %s, want overlay2", got)
 	}
 	// A machine that starts its kernel before it has acknowledged the last byte
@@ -211,7 +161,6 @@ func (l *lab) untilDocker(k kind, dir, address string) {
 	if found := l.process.Find(`download aborted|tftp-abort`); found != "" {
 		l.t.Errorf("the log has %q", found)
 	}
-	l.t.Logf("%6.1f s  the server has seen the end of the download", time.Since(m.begin).Seconds())
 	// HookOS tells its progress, also where no container logs.
 	until(l.t, "docker's line in the machine's log", func() bool {
 		out, err := l.admin("logs", bootMAC, "--grep", "docker: ready")

@@ -54,7 +54,7 @@ func TestBootBesideRival(t *testing.T) {
 func (l *lab) besideAnother(k kind, dir string) {
 	l.t.Helper()
 	if os.Getenv("HOOKSMITH_BOOT_ALL") == "" {
-		l.powerOn(k, bootMAC, dir).wait(kernelStarted)
+		l.powerOn(k, bootMAC, dir).Wait(kernelStarted)
 		l.process.wait(`script.* mac=` + bootMAC)
 		return
 	}
@@ -96,7 +96,7 @@ func TestBootChain(t *testing.T) {
 			}
 
 			m := l.follow(qemu.AMD64, dir, l.in(l.server, argv...))
-			m.wait(kernelStarted)
+			m.Wait(kernelStarted)
 			s.wait(`script.* mac=` + bootMAC)
 		})
 	}
@@ -120,7 +120,7 @@ func TestBootChainUEFI(t *testing.T) {
 		"-device", "virtio-rng-pci", "-drive", "file=fat:rw:" + esp + ",format=raw,if=none,id=esp", "-device", "virtio-blk-pci,drive=esp,bootindex=1",
 		"-netdev", "tap,id=n0,script=no,downscript=no,ifname=" + l.tap(), "-device", "virtio-net-pci,netdev=n0,romfile=,mac=" + bootMAC}, l.uefi(qemu.AMD64)...)
 	m := l.follow(qemu.AMD64, dir, l.in(l.server, argv...))
-	m.wait(kernelStarted)
+	m.Wait(kernelStarted)
 	s.wait(`script.* mac=` + bootMAC)
 }
 
