@@ -49,8 +49,12 @@ func ReadTable(r io.Reader) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("driver table: %w", err)
 	}
+	return parseTable(z)
+}
+
+func parseTable(r io.Reader) (*Table, error) {
 	t := &Table{drivers: map[string]*Driver{}, aliases: newAliases()}
-	scan := bufio.NewScanner(io.LimitReader(z, maxTable))
+	scan := bufio.NewScanner(io.LimitReader(r, maxTable))
 	scan.Buffer(nil, maxTableLine)
 	for n := 1; scan.Scan(); n++ {
 		line := scan.Text()
@@ -114,17 +118,22 @@ func WriteTable(w io.Writer, from string, drivers []Driver) error {
 	fmt.Fprint(b, "# Made by scripts/drivertable: name, path, symbol, architectures, firmware, aliases of devices. Do not edit.\n")
 	sorted := slices.SortedFunc(slices.Values(drivers), func(x, y Driver) int { return strings.Compare(x.Name, y.Name) })
 	for _, d := range sorted {
-		archs := make([]string, len(d.Archs))
-		for i, a := range d.Archs {
-			archs[i] = string(a)
-		}
-		line := strings.Join([]string{d.Name, d.Path, d.Symbol, strings.Join(archs, " "), strings.Join(d.Firmware, " "), strings.Join(d.Aliases, " ")}, "\t")
+		line := d.line()
 		if _, err := parseDriver(line); err != nil {
 			return err
 		}
 		fmt.Fprintln(b, line)
 	}
 	return errors.Join(b.Flush(), z.Close())
+}
+
+// line is what parseDriver reads.
+func (d *Driver) line() string {
+	archs := make([]string, len(d.Archs))
+	for i, a := range d.Archs {
+		archs[i] = string(a)
+	}
+	return strings.Join([]string{d.Name, d.Path, d.Symbol, strings.Join(archs, " "), strings.Join(d.Firmware, " "), strings.Join(d.Aliases, " ")}, "\t")
 }
 
 // Lookup returns a driver by its name; nil if the complete kernel has none.
