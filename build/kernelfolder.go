@@ -176,6 +176,9 @@ func writeModules(ctx context.Context, w io.Writer, root *os.Root, dir, release 
 	if st, err := root.Stat(path.Join(dir, release)); err != nil || !st.IsDir() {
 		return fmt.Errorf("the kernel is Linux %s, and %s has no modules for it", release, dir)
 	}
+	if _, err := root.Stat(path.Join(dir, release, "modules.dep")); err != nil {
+		return fmt.Errorf("%s has no modules.dep: run depmod -b FOLDER %s", path.Join(dir, release), release)
+	}
 	tw := tar.NewWriter(w)
 	err := fs.WalkDir(root.FS(), path.Join(dir, release), func(name string, d fs.DirEntry, err error) error {
 		if err != nil {

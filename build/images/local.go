@@ -21,7 +21,7 @@ const maxLocal = 500
 type Local struct {
 	Tag    string
 	Labels map[string]string
-	Tagged time.Time // when it got the tag here: when it was built, loaded or pulled
+	Tagged time.Time // when it was built, pulled or tagged here; zero if it was only loaded
 }
 
 // Local lists the images of a repository that the Docker daemon has for the
