@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"hooksmith/build/debian"
 	"hooksmith/build/fetch"
 	"hooksmith/build/rootfs"
+	"hooksmith/cmd/hooksmith/internal/rootof"
 	"hooksmith/configs"
 	"hooksmith/kernel"
 	"hooksmith/kernel/drivers"
@@ -28,8 +30,7 @@ func (a *app) flavorDrivers(ctx context.Context, o *targetFlags, flavor build.Fl
 		return nil, fmt.Errorf("flavor %s cannot be built: %s", flavor.ID, strings.TrimSpace(flavor.Unavailable))
 	}
 	if flavor.Kernel.Debian == "" {
-		return nil, withHint(fmt.Errorf("flavor %s has no kernel of Debian's (%s): its modules are known once the kernel is built", flavor.ID, flavor.Kernel),
-			"give the kernel's image (hooksmith drivers check IMAGE), or what was built (hooksmith build %s; hooksmith drivers check out/hook)", flavor.ID)
+		return a.kernelImageDrivers(ctx, o, flavor)
 	}
 	arch, err := kernel.ParseArch(flavor.Arch)
 	if err != nil {
@@ -56,6 +57,37 @@ func (a *app) flavorDrivers(ctx context.Context, o *targetFlags, flavor build.Fl
 		return nil, err
 	}
 	return drivers.FromSelection("flavor "+flavor.ID, selection, firmware)
+}
+
+// kernelImageDrivers looks into the kernel image that a build of the flavor
+// would take. Its initramfs has all modules of it.
+func (a *app) kernelImageDrivers(ctx context.Context, o *targetFlags, flavor build.Flavor) (artifact *drivers.Artifact, err error) {
+	if len(o.firmware) > 0 {
+		return nil, usagef("--firmware is for flavors with Debian's kernel, and %s has %s: build it and give what was built", flavor.ID, flavor.Kernel)
+	}
+	opt := build.Options{Flavor: flavor, Vars: map[string]string{}, Log: a.log}
+	if err := o.setVariables(a, opt.Vars); err != nil {
+		return nil, err
+	}
+	sources, err := o.images.sources(ctx, a, &opt, o.cache(), o.offline)
+	if err != nil {
+		return nil, err
+	}
+	defer sources.Close()
+	opt.Images = sources
+	ref, img, err := build.FindKernel(ctx, opt)
+	if err != nil {
+		return nil, fmt.Errorf("flavor %s: %w", flavor.ID, err)
+	}
+	root, err := rootof.OpenImage(ctx, img)
+	if err != nil {
+		return nil, fmt.Errorf("flavor %s: kernel image %s: %w", flavor.ID, ref, err)
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	return drivers.Open(ctx, root.FS, drivers.Options{
+		Source: "flavor " + flavor.ID + " (" + ref + ")", Release: cmp.Or(o.release, root.Release),
+		Firmware: drivers.Elsewhere,
+	})
 }
 
 // packages are those of a flavor that hold drivers and firmware.

@@ -36,10 +36,7 @@ func (o *targetFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&o.offline, "offline", false, "use the cache only; fail if something is not in it")
 	o.addCacheDir(cmd)
 	o.images.add(cmd)
-	// These are about images that a build makes.
-	for _, name := range []string{"images"} {
-		_ = f.MarkHidden(name)
-	}
+	_ = f.MarkHidden("images") // is about images that a build makes
 }
 
 // openDrivers finds out what the argument means, in the order of the text in
@@ -77,7 +74,11 @@ func (a *app) rootDrivers(ctx context.Context, o *targetFlags, ref string) (arti
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	return drivers.Open(ctx, root.FS, drivers.Options{Source: ref, Release: cmp.Or(o.release, root.Release)})
+	opt := drivers.Options{Source: ref, Release: cmp.Or(o.release, root.Release)}
+	if root.Kernel {
+		opt.Firmware = drivers.Elsewhere
+	}
+	return drivers.Open(ctx, root.FS, opt)
 }
 
 func (a *app) openRoot(ctx context.Context, o *targetFlags, ref string) (*rootof.Root, error) {

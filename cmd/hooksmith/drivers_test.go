@@ -1,11 +1,22 @@
 package main
 
 import (
+	"archive/tar"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"hooksmith/kernel/drivers"
 	"hooksmith/publish/hooktest"
@@ -102,7 +113,7 @@ func TestDriversTargets(t *testing.T) {
 		{"hook-no-such", `there is no file, folder or flavor "hook-no-such"`, "hooksmith list"},
 		{dir + "/none", "there is no file, folder or flavor", ""},
 		{"armbian-meson64-edge", "flavor armbian-meson64-edge cannot be built", ""},
-		{"hook-latest-lts-amd64", "has no kernel of Debian's (6.6 generic)", "hooksmith drivers check IMAGE"},
+		{"hook-latest-lts-amd64", "kernel 6.6 generic: ", "make it with: hooksmith kernel hook-latest-lts-amd64"},
 		{"example.invalid/kernel:1", "image example.invalid/kernel:1 (there is no file of this name): ", ""},
 	} {
 		code, _, stderr := runHere(t.Context(), "drivers", "check", tt.ref, "--pci", "8086:1593", "--offline", "--cache-dir", t.TempDir())
@@ -113,6 +124,73 @@ func TestDriversTargets(t *testing.T) {
 	if code, _, stderr := runHere(t.Context(), "drivers", "list", dir, "too", "many"); code != exitUsage {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
+}
+
+// TestDriversKernelImage: the image of a flavor's kernel, from a folder.
+func TestDriversKernelImage(t *testing.T) {
+	var modules bytes.Buffer
+	w := tar.NewWriter(&modules)
+	module := hooktest.Driver(62, "bnx2x", hooktest.Release, "alias=pci:v000014E4d0000164Esv*sd*bc*sc*i*", "firmware=bnx2x/x.fw")
+	err := w.WriteHeader(&tar.Header{Name: "lib/modules/" + hooktest.Release + "/kernel/bnx2x.ko", Mode: 0o644, Size: int64(len(module))})
+	if err == nil {
+		_, err = w.Write(module)
+	}
+	if err = errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, b := range map[string][]byte{"kernel": hooktest.Kernel(hooktest.Release, ""), "kernel.tar": modules.Bytes()} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, out, stderr := runHere(t.Context(), "drivers", "check", dir, "--pci", "14e4:164e")
+	if code != exitOK || !strings.Contains(out, "bnx2x") || !strings.Contains(out, "warning: firmware was not looked for") || !strings.Contains(out, "there is no modules.alias") {
+		t.Errorf("exit %d\n%s%s", code, out, stderr)
+	}
+	layer := static.NewLayer(tarOf(t, dir), types.DockerUncompressedLayer)
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err == nil {
+		img, err = mutate.ConfigFile(img, &v1.ConfigFile{Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers", DiffIDs: diffIDs(t, img)}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag("example.org/hook-kernel:6.6.1-test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := filepath.Join(t.TempDir(), "kernel.tar")
+	if err := tarball.WriteToFile(archive, tag, img); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOOK_KERNEL_IMAGE", tag.String())
+	for _, ref := range []string{"hook-latest-lts-amd64", tag.String()} {
+		code, out, stderr = runHere(t.Context(), "drivers", "check", ref, "--pci", "14e4:164e", "--arch", "amd64", "--layout", archive, "--offline", "--cache-dir", t.TempDir())
+		if code != exitOK || !strings.Contains(out, "1 of 1 network") {
+			t.Errorf("%s: exit %d\n%s%s", ref, code, out, stderr)
+		}
+	}
+}
+
+func diffIDs(t *testing.T, img v1.Image) []v1.Hash {
+	t.Helper()
+	config, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.RootFS.DiffIDs
+}
+
+// tarOf is a tar of the files in a folder.
+func tarOf(t *testing.T, dir string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := errors.Join(w.AddFS(os.DirFS(dir)), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // TestDriversFlavor looks at flavors that are not built.

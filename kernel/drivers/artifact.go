@@ -34,9 +34,20 @@ type Artifact struct {
 
 // Options say what to open.
 type Options struct {
-	Source  string // name for people
-	Release string // of the kernel, if modules of several are there
+	Source   string // name for people
+	Release  string // of the kernel, if modules of several are there
+	Firmware FirmwareFrom
 }
+
+// FirmwareFrom says where firmware is.
+type FirmwareFrom int
+
+// Firmware is beside the modules, or comes from elsewhere, as with a kernel
+// image: nothing is then said about it but a warning.
+const (
+	Beside FirmwareFrom = iota
+	Elsewhere
+)
 
 // Open looks into the root file system of an initramfs, of an installed
 // system or of a LinuxKit kernel.tar: modules below lib/modules/RELEASE,
@@ -68,6 +79,10 @@ func Open(ctx context.Context, root fs.FS, opt Options) (*Artifact, error) {
 	}
 	if err := a.readLists(sub); err != nil {
 		return nil, fmt.Errorf("%s: %w", opt.Source, err)
+	}
+	if opt.Firmware == Elsewhere {
+		a.Warnings = append(a.Warnings, "firmware was not looked for: it is not part of a kernel; what was built with it tells")
+		return a, nil
 	}
 	a.findFirmware(index, root)
 	return a, nil

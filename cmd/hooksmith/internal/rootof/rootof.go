@@ -23,6 +23,7 @@ import (
 type Root struct {
 	FS      fs.FS
 	Release string // of the kernel that was meant, "" if any is
+	Kernel  bool   // it was a LinuxKit kernel image, of which firmware is no part
 
 	dir     string
 	closers []func() error
@@ -184,7 +185,7 @@ func (r *Root) fromTree(ctx context.Context, tree fs.FS) error {
 		if err != nil {
 			return fmt.Errorf("kernel.tar: %w", err)
 		}
-		r.FS, r.Release = modules, k.Release
+		r.FS, r.Release, r.Kernel = modules, k.Release, true
 		return nil
 	}
 	return errors.Join(errs...)
