@@ -193,18 +193,20 @@ func (s *solver) satisfy(e *Expr, need Tri, name string) error {
 func (s *solver) satisfyOne(e *Expr, need Tri, name string) error {
 	var ways []*solver
 	var names []string
-	var last error
+	var first error // of the operand that is written first: most often what is meant
 	for _, operand := range alternatives(e) {
 		try := s.fork()
 		if err := try.satisfy(operand, need, name); err != nil {
-			last = err
+			if first == nil {
+				first = err
+			}
 			continue
 		}
 		ways, names = append(ways, try), append(names, operand.String())
 	}
 	switch len(ways) {
 	case 0:
-		return last
+		return first
 	case 1:
 		s.config, s.steps = ways[0].config, ways[0].steps
 		return nil

@@ -108,7 +108,7 @@ func TestEnable(t *testing.T) {
 		{none(), "MDIO", "NET=y PHYLIB=m"},
 		{none(), "TWO_WAYS", "PHYLIB || VENDOR2 (drivers/net/Kconfig:29): PHYLIB or VENDOR2 would do: choose one"},
 		{with(none(), "VENDOR2=y"), "TWO_WAYS", "NET=y TWO_WAYS=m"},
-		{none(), "OF_ONLY", "CONFIG_COMPILE_TEST is for developers of the kernel"},
+		{none(), "OF_ONLY", "CONFIG_OF_ONLY depends on OF || COMPILE_TEST (drivers/net/Kconfig:36): CONFIG_OF: this kernel has no such symbol"},
 		{none(), "HAVE_KERNEL_GZIP", ""}, // X86 selects it already
 		{none(), "NOSUCH", "no such symbol"},
 		{none(), "LOCALVERSION", "CONFIG_LOCALVERSION is a string: it is neither on nor off"},
