@@ -47,15 +47,16 @@ func (v *vectors) set(i int, data []byte) {
 type inbox struct {
 	*vectors
 	buf   []byte
+	wait  bool
 	count int
 	errno unix.Errno
 }
 
-const inboxLen = 64
-
-// readAll waits for packets and returns how many there are; packet gives each, valid until the next readAll.
-func (u *udpSocket) readAll() (int, error) {
+// readAll returns how many packets there are, at most inboxLen, and waits for the first if it is to; packet gives each,
+// valid until the next readAll.
+func (u *udpSocket) readAll(wait bool) (int, error) {
 	in := &u.in
+	in.wait = wait
 	if in.vectors == nil {
 		in.vectors, in.buf = newVectors(inboxLen), make([]byte, inboxLen*maxPacket)
 	}
@@ -66,6 +67,8 @@ func (u *udpSocket) readAll() (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
+	case in.errno == unix.EAGAIN:
+		return 0, nil
 	case in.errno != 0:
 		return 0, in.errno
 	}
@@ -79,7 +82,7 @@ func (u *udpSocket) receive(fd uintptr) bool {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.headers[0])), inboxLen, unix.MSG_DONTWAIT, 0, 0)
 		in.count, in.errno = int(n), errno
 		if errno != unix.EINTR {
-			return errno != unix.EAGAIN
+			return errno != unix.EAGAIN || !in.wait
 		}
 	}
 }

@@ -24,7 +24,7 @@ var errLinux = errors.New("dhcp: the DHCP server runs on Linux only; use --dhcp-
 
 func listen(*engine) (*sockets, error) { return nil, errLinux }
 
-func (u *udpSocket) readAll() (int, error)         { return 0, errLinux }
+func (u *udpSocket) readAll(bool) (int, error)     { return 0, errLinux }
 func (u *udpSocket) packet(int) ([]byte, received) { return nil, received{} }
 func (u *udpSocket) closed(error) bool             { return true }
 

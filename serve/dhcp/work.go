@@ -42,11 +42,27 @@ type outbox struct {
 	events  []told
 }
 
-// read takes packets from one socket, and answers those that do not wait for the disk.
+// reader is what one socket's goroutine holds.
+type reader struct {
+	*work
+	socket *udpSocket
+	out    *outbox
+	fresh  []*query // that have begun, and are answered when nothing else is to be read
+}
+
+const (
+	inboxLen  = 64   // packets that are read at once
+	outboxLen = 32   // answers that are sent at once: the other side has to take them
+	maxFresh  = 2048 // DISCOVERs that wait
+	fairness  = 16   // reads after which some are answered whatever else comes
+)
+
+// read takes packets from one socket, and answers those that do not wait for the disk. DISCOVERs are answered when there
+// is nothing else to read: under load, the socket must lose no REQUEST.
 func (w *work) read(ctx context.Context, socket *udpSocket) error {
-	pause, out := time.Millisecond, &outbox{work: w}
-	for {
-		n, err := socket.readAll()
+	r, pause := &reader{work: w, socket: socket, out: &outbox{work: w}}, time.Millisecond
+	for turn := 0; ; turn++ {
+		n, err := socket.readAll(len(r.fresh) == 0)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -66,32 +82,52 @@ func (w *work) read(ctx context.Context, socket *udpSocket) error {
 		pause = time.Millisecond
 		w.sockets.received.Add(uint64(n))
 		for i := range n {
-			w.take(socket, i, out)
+			r.take(i)
 		}
-		out.flush()
+		if n < inboxLen || turn%fairness == 0 {
+			r.answer()
+		}
+		r.out.flush()
 	}
 }
 
-// take answers the i-th packet that was read, or hands it on.
-func (w *work) take(socket *udpSocket, i int, out *outbox) {
-	data, a := socket.packet(i)
-	if isDiscover(data) && w.busy() {
-		w.count.dropped.Add(1) // before it has cost much
+// take hands the i-th packet that was read on, if it is to be answered.
+func (r *reader) take(i int) {
+	data, a := r.socket.packet(i)
+	if isDiscover(data) && (r.busy() || len(r.fresh) >= maxFresh) {
+		r.count.dropped.Add(1) // before it has cost much
 		return
 	}
-	a.host = w.engine.current.Load()
-	if a.iface = w.serves(a.host, socket, a.index); a.iface == nil {
+	a.host = r.engine.current.Load()
+	if a.iface = r.serves(a.host, r.socket, a.index); a.iface == nil {
 		return
 	}
-	p := w.queue.read(data, a.arrival, w.engine)
-	if p == nil || !w.begin(p) {
-		return
+	switch p := r.queue.read(data, a.arrival, r.engine); {
+	case p == nil || !r.begin(p):
+	case p.waits():
+		r.keep(p)
+	case len(r.fresh) < maxFresh:
+		r.fresh = append(r.fresh, p)
+	default:
+		r.count.dropped.Add(1)
+		r.keep(r.end(p))
 	}
-	for p != nil && !p.waits() {
-		out.add(p, w.engine.reply(w.ctx, p, w.engine.Now()))
-		p = w.end(p)
+}
+
+// answer answers some of those that need not wait for the disk, the oldest first.
+func (r *reader) answer() {
+	some := r.fresh[:min(len(r.fresh), outboxLen)]
+	for _, p := range some {
+		for p != nil && !p.waits() {
+			r.out.add(p, r.engine.reply(r.ctx, p, r.engine.Now()))
+			p = r.end(p)
+		}
+		r.keep(p)
 	}
-	w.keep(p)
+	clear(some)
+	if r.fresh = r.fresh[len(some):]; len(r.fresh) == 0 {
+		r.fresh = nil
+	}
 }
 
 // isDiscover tells the usual DISCOVER from other packets without reading it all.

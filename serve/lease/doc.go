@@ -11,6 +11,8 @@
 // share its next transaction; a lone one waits for nothing.
 //
 // Read lease.go for the types, offer.go for the choice, bind.go for the rules
-// of a change, commit.go for how changes reach the disk. tree.go is the index
-// that keeps an Offer cheap in a pool of a million addresses.
+// of a change, commit.go for how changes reach the disk: journal.go first, then
+// file.go's database. Both files, leases.db and leases.db.journal, are the
+// leases; after Close, or some seconds without a change, the first alone is.
+// tree.go is the index that keeps an Offer cheap in a pool of a million addresses.
 package lease

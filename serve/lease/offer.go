@@ -179,6 +179,12 @@ func newOffers() offers {
 
 // hold keeps o, and drops what it takes the place of.
 func (s *Store) hold(o *offer) {
+	if old := s.offers.byHolder[o.who]; old != nil && old.ip == o.ip {
+		old.until = o.until
+		s.offers.order.MoveToBack(old.place)
+		s.refresh(o.ip)
+		return
+	}
 	s.drop(s.offers.byHolder[o.who])
 	s.drop(s.offers.byIP[o.ip])
 	if s.offers.order.Len() >= s.opt.MaxOffers {
