@@ -84,6 +84,9 @@ func openExternal(ctx context.Context, path string) (External, error) {
 	if err != nil {
 		return e, err
 	}
+	if filepath.Base(abs) == "src" { // of a driver that was unpacked
+		abs = filepath.Dir(abs)
+	}
 	if err := e.inspect(ctx, filepath.Base(abs)); err != nil {
 		return e, err
 	}
