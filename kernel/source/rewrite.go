@@ -52,7 +52,7 @@ func relative(name, strip string) (string, error) {
 	}
 	rest, ok := strings.CutPrefix(clean, strip+"/")
 	if !ok {
-		return "", fmt.Errorf("member %.200q stands beside %q: want one folder with everything in it, as from tar -C FOLDER -c .", name, strip)
+		return "", fmt.Errorf("member %.200q stands beside %q: want one folder with everything in it (tar -C FOLDER -c . makes such a tar)", name, strip)
 	}
 	return rest, nil
 }
