@@ -3,12 +3,11 @@ package initramfs
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"time"
-
-	"github.com/cavaliergopher/cpio"
 
 	"hooksmith/build/rootfs"
 )
@@ -28,25 +27,17 @@ const (
 
 var zeros [blockSize]byte
 
-// archiver writes the records of one archive.
-//
-// cavaliergopher/cpio makes all but those of devices: it has no field for
-// their numbers and always writes 0:0. It also counts on its caller for all
-// that Write checks before: it cuts numbers of more than eight digits, takes
-// any name, and counts inodes per record, so that numbers, links and sizes are
-// given explicitly here. Header.Checksum is never set, for that changes a
-// variable of the package for every archive after it.
+// archiver writes the records of one archive. Write has checked before that
+// every number has at most eight digits, and every name and target is one.
 type archiver struct {
 	w     *counter
-	cpio  *cpio.Writer
 	epoch time.Time
-	hdr   cpio.Header
 	buf   []byte
 }
 
 // write writes the archive of the plan: the root, then the paths in order.
 func (p *plan) write(ctx context.Context, w *counter) error {
-	a := &archiver{w: w, cpio: cpio.NewWriter(w), epoch: p.seg.Epoch, buf: make([]byte, copyBuffer)}
+	a := &archiver{w: w, epoch: p.seg.Epoch}
 	err := p.each(func(name string, n *rootfs.Inode, link linkOf) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -59,7 +50,7 @@ func (p *plan) write(ctx context.Context, w *counter) error {
 	if err != nil {
 		return err
 	}
-	if err := a.cpio.Close(); err != nil { // writes the trailer
+	if err := a.header(trailer, &rootfs.Inode{}, linkOf{names: 1}, 0, 0); err != nil {
 		return err
 	}
 	_, err = w.Write(zeros[:-w.n&(blockSize-1)])
@@ -75,71 +66,42 @@ type linkOf struct {
 
 // add writes one record.
 func (a *archiver) add(ctx context.Context, name string, n *rootfs.Inode, link linkOf) error {
-	a.hdr = cpio.Header{
-		Name:    name,
-		Inode:   link.ino,
-		Links:   link.names,
-		Mode:    cpio.FileMode(n.Mode),
-		Uid:     n.UID,
-		Guid:    n.GID,
-		ModTime: a.modTime(n),
-	}
-	hdr := &a.hdr
+	mtime := a.modTime(n).Unix()
 	switch n.Type() {
-	case rootfs.ModeBlock, rootfs.ModeChar:
-		return a.addDevice(n)
 	case rootfs.ModeLink:
-		hdr.Size = int64(len(n.Target))
-		if err := a.cpio.WriteHeader(hdr); err != nil {
+		if err := a.header(name, n, link, mtime, int64(len(n.Target))); err != nil {
 			return err
 		}
-		_, err := io.WriteString(a.cpio, n.Target)
-		return err
+		_, err := io.WriteString(a.w, n.Target)
+		return errors.Join(err, a.pad())
 	case rootfs.ModeFile:
-		if link.first {
-			hdr.Size = n.Size
+		if !link.first {
+			break
 		}
+		if err := a.header(name, n, link, mtime, n.Size); err != nil {
+			return err
+		}
+		if err := a.w.copy(ctx, n.Open(), n.Size); err != nil {
+			return fmt.Errorf("reading its content: %w", err)
+		}
+		return a.pad()
 	}
-	if err := a.cpio.WriteHeader(hdr); err != nil {
-		return err
-	}
-	return a.content(ctx, n, hdr.Size)
+	return a.header(name, n, link, mtime, 0)
 }
 
-// addDevice writes the record that cavaliergopher/cpio cannot.
-func (a *archiver) addDevice(n *rootfs.Inode) error {
-	if err := a.cpio.Flush(); err != nil { // the padding of the record before
-		return err
-	}
-	h := &a.hdr
+// header writes what is before a record's content.
+func (a *archiver) header(name string, n *rootfs.Inode, link linkOf, mtime, size int64) error {
 	a.buf = fmt.Appendf(a.buf[:0], "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\x00",
-		h.Inode, n.Mode, h.Uid, h.Guid, h.Links, h.ModTime.Unix(), 0, 0, 0, n.Major, n.Minor, len(h.Name)+1, 0, h.Name)
+		link.ino, n.Mode, n.UID, n.GID, link.names, mtime, size, 0, 0, n.Major, n.Minor, len(name)+1, 0, name)
 	a.buf = append(a.buf, zeros[:-len(a.buf)&3]...)
 	_, err := a.w.Write(a.buf)
 	return err
 }
 
-// content copies size bytes of a file.
-func (a *archiver) content(ctx context.Context, n *rootfs.Inode, size int64) error {
-	src := n.Open()
-	buf := a.buf[:copyBuffer]
-	for done := int64(0); done < size; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		some := buf[:min(copyBuffer, size-done)]
-		if k, err := src.ReadAt(some, done); k < len(some) {
-			if err == nil || err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return fmt.Errorf("reading its content at byte %d of %d: %w", done+int64(k), size, err)
-		}
-		if _, err := a.cpio.Write(some); err != nil {
-			return err
-		}
-		done += int64(len(some))
-	}
-	return nil
+// pad writes what is after a record's content.
+func (a *archiver) pad() error {
+	_, err := a.w.Write(zeros[:-a.w.n&3])
+	return err
 }
 
 // modTime returns the modification time that the field of 32 bits can hold,
@@ -162,6 +124,7 @@ func recordSize(name string, content int64) int64 {
 // when the encoder's output has.
 type counter struct {
 	w        *bufio.Writer
+	direct   copier // what w writes to, if it can read by itself
 	out      *sink
 	n        int64
 	progress func(int64)
@@ -170,21 +133,50 @@ type counter struct {
 
 func (c *counter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
-	c.n += int64(n)
-	if c.n-c.reported >= copyBuffer {
-		c.report()
-		if err == nil {
-			err = c.out.failed()
-		}
-	}
-	return n, err
+	return n, errors.Join(err, c.count(int64(n)))
 }
 
-// WriteString saves cavaliergopher/cpio a copy of every name.
-func (c *counter) WriteString(s string) (int, error) {
-	n, err := c.w.WriteString(s)
-	c.n += int64(n)
-	return n, err
+// count says that n bytes more were written.
+func (c *counter) count(n int64) error {
+	c.n += n
+	if c.n-c.reported < copyBuffer {
+		return nil
+	}
+	c.report()
+	return c.out.failed()
+}
+
+// copier is an encoder that reads to where it needs the bytes
+// (zstdlong.Writer).
+type copier interface {
+	CopyN(r io.Reader, n int64) error
+}
+
+// copy copies the first n bytes of r.
+func (c *counter) copy(ctx context.Context, r io.ReaderAt, n int64) error {
+	for done := int64(0); done < n; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		some := min(copyBuffer, n-done)
+		if err := c.section(io.NewSectionReader(r, done, some), some); err != nil {
+			return fmt.Errorf("at byte %d of %d: %w", done, n, err)
+		}
+		done += some
+	}
+	return nil
+}
+
+func (c *counter) section(r io.Reader, n int64) (err error) {
+	const small = 16 << 10 // what is smaller waits for more
+	if c.direct != nil && n >= small {
+		if err = c.w.Flush(); err == nil {
+			err = c.direct.CopyN(r, n)
+		}
+	} else if _, err = io.CopyN(c.w, r, n); err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return errors.Join(err, c.count(n))
 }
 
 func (c *counter) report() {

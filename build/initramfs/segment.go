@@ -202,6 +202,7 @@ func compress(ctx context.Context, file io.Writer, p plan, enc encoder, progress
 		return Info{}, err
 	}
 	in := &counter{w: bufio.NewWriterSize(z, copyBuffer), out: out, progress: progress}
+	in.direct, _ = z.(copier)
 	err = p.write(ctx, in)
 	if err == nil {
 		err = in.flush()

@@ -26,10 +26,9 @@ type seen struct {
 }
 
 const (
-	sparseLog  = 19
-	sampleBits = 7
-	minRepeat  = 40 // shorter ones are left to the matcher
-	sampled    = 32 // bytes that tell a position from others
+	sparseLog = 19
+	minRepeat = 40 // shorter ones are left to the matcher
+	sampled   = 32 // bytes that tell a position from others
 )
 
 const (
@@ -45,26 +44,21 @@ func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
 
 // find returns the repetitions of b[from:end], in order and apart.
 func (s *sparse) find(b []byte, from, end, window int) []repeat {
-	if s.table == nil {
-		s.table = make([]seen, 1<<sparseLog)
-	}
 	s.found = s.found[:0]
 	covered := from
 	stop := end - sampled
 	var batch [32]candidate // at once: most of the table is not in the processor's cache
-	for i := from; i+3 <= stop; {
+	for i := from; i <= stop; {
 		n := 0
-		for ; i+3 <= stop && n <= len(batch)-4; i += 4 {
-			x := load64(b, i)
-			if !chosen(x) && !chosen(x>>8) && !chosen(x>>16) && !chosen(x>>24) {
-				continue
-			}
-			for j := range 4 {
-				if chosen(x >> (8 * uint(j))) {
-					h := fingerprint(b[i+j : i+j+sampled])
-					batch[n&31] = candidate{i + j, uint32(h), s.table[h>>(64-sparseLog)], h >> (64 - sparseLog)}
-					n++
+		for ; i <= stop && n <= len(batch)-8; i += 8 {
+			for m := chosen(b, i); m != 0; m &= m - 1 {
+				p := i + bits.TrailingZeros64(m)>>3
+				if p > stop {
+					break
 				}
+				h := fingerprint(b[p : p+sampled])
+				batch[n&31] = candidate{p, uint32(h), s.table[h>>(64-sparseLog)], h >> (64 - sparseLog)}
+				n++
 			}
 		}
 		for k := range batch[:n] {
@@ -82,9 +76,17 @@ type candidate struct {
 	index uint64
 }
 
-// chosen reports whether a position with these five bytes is looked at: one in
-// 128, and not in a run of zeros.
-func chosen(x uint64) bool { return x*prime5>>(64-sampleBits) == 1<<sampleBits-1 }
+// chosen says at which of eight positions from i on to look: bit 7 of their
+// bytes. They are those where seven bits that four bytes make are a certain
+// number, one in 128; in a run of one byte there is none. The bits of a byte
+// only meet bits of others that are at the same distance wherever i is.
+func chosen(b []byte, i int) uint64 {
+	const low, number = 0x7f7f7f7f7f7f7f7f, 0x5b5b5b5b5b5b5b5b
+	p := b[i : i+11]
+	x := binary.LittleEndian.Uint64(p) ^ binary.LittleEndian.Uint64(p[2:])
+	y := binary.LittleEndian.Uint64(p[1:]) ^ binary.LittleEndian.Uint64(p[3:])
+	return ^((x^y>>1^number)&low + low | low)
+}
 
 // visit enters a position into the table and takes the repetition, if any,
 // that is found there beyond covered.

@@ -21,9 +21,6 @@ func (m *matcher) init() {
 // split divides b[from:end] into literals and repetitions. It returns those
 // of known that reach past the end.
 func (m *matcher) split(b []byte, from, end, window int, known []repeat, out *blockWriter) []repeat {
-	if m.near == nil {
-		m.near = make([]seen, 1<<nearLog)
-	}
 	at, anchor := from, from
 	for len(known) > 0 && known[0].pos < end {
 		r := known[0]
@@ -80,6 +77,9 @@ func (m *matcher) offsetCode(offset, literals int) uint32 {
 // there at the latest. It returns where the literals begin that are left.
 func (m *matcher) search(b []byte, at, anchor, end, window int, out *blockWriter) int {
 	const margin = 9 // bytes read from a position on
+	if at >= end-margin {
+		return anchor
+	}
 	near := m.near[:1<<nearLog]
 	if at == 0 {
 		at = 1 // 0 in the tables: nothing was seen

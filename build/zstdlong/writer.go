@@ -60,7 +60,7 @@ func Memory(opt Options) int64 {
 	return int64(capacity(opt)) + tablesMemory
 }
 
-const tablesMemory = 8<<sparseLog + 8<<nearLog + 4*maxBlock + 12*maxBlock/4
+const tablesMemory = 8<<sparseLog + 8<<nearLog + 4*maxBlock + 12*maxBlock/4 + 2*hugePage
 
 // capacity is how many bytes the Writer holds: the window, and up to 16 MiB
 // more, so that the window is not moved for every step.
@@ -98,30 +98,78 @@ func NewWriter(w io.Writer, opt Options) (*Writer, error) {
 // Write compresses p, or keeps it until there is enough. An error is one of
 // the underlying writer and stays.
 func (z *Writer) Write(p []byte) (n int, err error) {
-	if z.closed {
-		return 0, errors.New("zstd: write after close")
-	}
-	if z.buf == nil {
-		z.buf = make([]byte, 0, capacity(z.opt))
-	}
-	for z.err == nil && len(p) > 0 {
-		if len(z.buf) == cap(z.buf) {
-			if z.opt.Size > 0 && z.n >= z.opt.Size {
-				z.err = fmt.Errorf("zstd: more than the %d bytes that were announced", z.opt.Size)
-				break
-			}
-			z.slide()
+	for len(p) > 0 {
+		room, err := z.room()
+		if err != nil {
+			return n, err
 		}
-		k := min(len(p), cap(z.buf)-len(z.buf), step-(len(z.buf)-z.done))
-		z.buf = append(z.buf, p[:k]...)
+		k := copy(room, p)
 		p = p[k:]
 		n += k
-		z.n += int64(k)
-		if len(z.buf)-z.done == step {
-			z.compress(false)
+		if err := z.took(k); err != nil {
+			return n, err
 		}
 	}
-	return n, z.err
+	return n, z.ready()
+}
+
+// CopyN is Write of n bytes of r, which are read to where Write would copy
+// them. An r that has less is an io.ErrUnexpectedEOF.
+func (z *Writer) CopyN(r io.Reader, n int64) error {
+	for n > 0 {
+		room, err := z.room()
+		if err != nil {
+			return err
+		}
+		k, err := io.ReadFull(r, room[:min(n, int64(len(room)))])
+		n -= int64(k)
+		if werr := z.took(k); werr != nil {
+			return werr
+		}
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return z.ready()
+}
+
+func (z *Writer) ready() error {
+	if z.closed {
+		return errors.New("zstd: write after close")
+	}
+	return z.err
+}
+
+// room is where the next bytes go, as far as they are compressed together.
+func (z *Writer) room() ([]byte, error) {
+	if err := z.ready(); err != nil {
+		return nil, err
+	}
+	if z.buf == nil {
+		z.buf = allocate(capacity(z.opt))[:0]
+		z.long.table, z.match.near = tables(1<<sparseLog, 1<<nearLog)
+	}
+	if len(z.buf) == cap(z.buf) {
+		if z.opt.Size > 0 && z.n >= z.opt.Size {
+			z.err = fmt.Errorf("zstd: more than the %d bytes that were announced", z.opt.Size)
+			return nil, z.err
+		}
+		z.slide()
+	}
+	return z.buf[len(z.buf):min(cap(z.buf), z.done+step)], nil
+}
+
+// took says that so many bytes were put into the room.
+func (z *Writer) took(n int) error {
+	z.buf = z.buf[:len(z.buf)+n]
+	z.n += int64(n)
+	if len(z.buf)-z.done == step {
+		z.compress(false)
+	}
+	return z.err
 }
 
 // slide drops what is further back than the window.

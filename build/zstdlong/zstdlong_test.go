@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -209,6 +210,52 @@ func TestOptionsAndErrors(t *testing.T) {
 	z, _ = NewWriter(failing{full}, Options{})
 	_, err := z.Write(make([]byte, 3*step))
 	if !errors.Is(err, full) || !errors.Is(z.Close(), full) {
+		t.Errorf("the writer's error: %v", err)
+	}
+}
+
+// TestCopyN: it makes no difference for the frame how the bytes come.
+func TestCopyN(t *testing.T) {
+	content := code(4, 3*step+100)
+	for _, opt := range []Options{{}, {Window: step, Size: int64(len(content))}} {
+		var out bytes.Buffer
+		z, err := NewWriter(&out, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := bytes.NewReader(content)
+		for _, n := range []int64{0, 1, step - 2, step, 7, int64(len(content) - 2*step - 6)} {
+			if err := z.CopyN(iotest.OneByteReader(r), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(out.Bytes(), pack(t, content, opt, 1<<30)) {
+			t.Errorf("%+v: another frame", opt)
+		}
+	}
+}
+
+func TestCopyNErrors(t *testing.T) {
+	broken := errors.New("broken")
+	z, _ := NewWriter(io.Discard, Options{Size: 10})
+	if err := z.CopyN(strings.NewReader("12"), 3); err != io.ErrUnexpectedEOF {
+		t.Errorf("a byte is missing: %v", err)
+	}
+	if err := z.CopyN(strings.NewReader(""), 1); err != io.ErrUnexpectedEOF {
+		t.Errorf("nothing is there: %v", err)
+	}
+	if err := z.CopyN(iotest.ErrReader(broken), 3); err != broken {
+		t.Errorf("the reader's error: %v", err)
+	}
+	if err := z.CopyN(strings.NewReader(strings.Repeat("1", 9)), 9); err == nil {
+		t.Error("more than was announced: no error")
+	}
+	full := errors.New("full")
+	z, _ = NewWriter(failing{full}, Options{})
+	if err := z.CopyN(bytes.NewReader(make([]byte, step)), step); !errors.Is(err, full) {
 		t.Errorf("the writer's error: %v", err)
 	}
 }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package zstdlong
+
+func advise([]byte) {}
