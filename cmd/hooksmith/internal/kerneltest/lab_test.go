@@ -1,0 +1,303 @@
+package kerneltest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/volume"
+
+	"hooksmith/build/docker"
+	"hooksmith/build/fetch"
+)
+
+// patience is how long anything may take: two busy cores are slow.
+const patience = 20 * time.Minute
+
+// lab is what all tests share.
+type lab struct {
+	dir       string // kept or temporary
+	socket    string
+	network   string
+	hooksmith string // the program
+	base      string // debian:stable as a tar
+	cleanup   []func()
+}
+
+var shared struct {
+	once sync.Once
+	lab  *lab
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.lab != nil {
+		shared.lab.close()
+	}
+	os.Exit(code)
+}
+
+// needLab is the lab, started by the first test that needs it.
+func needLab(t *testing.T) *lab {
+	t.Helper()
+	if os.Getenv("HOOKSMITH_KERNEL") == "" {
+		t.Skip("HOOKSMITH_KERNEL is not set: run make kernel-test")
+	}
+	shared.once.Do(func() {
+		shared.lab = &lab{}
+		start := time.Now()
+		shared.err = shared.lab.start()
+		t.Logf("the lab took %s", time.Since(start).Round(time.Second))
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.lab
+}
+
+func (l *lab) close() {
+	for _, f := range slices.Backward(l.cleanup) {
+		f()
+	}
+}
+
+func (l *lab) start() error {
+	l.network = cmp.Or(os.Getenv("HOOKSMITH_KERNEL_NETWORK"), "host")
+	if l.dir = os.Getenv("HOOKSMITH_KERNEL_DIR"); l.dir == "" {
+		dir, err := os.MkdirTemp("", "hooksmith-kernel")
+		if err != nil {
+			return err
+		}
+		l.dir = dir
+		l.cleanup = append(l.cleanup, func() { _ = os.RemoveAll(dir) })
+	}
+	l.hooksmith = filepath.Join(l.dir, "hooksmith")
+	if out, err := exec.Command("go", "build", "-o", l.hooksmith, "hooksmith/cmd/hooksmith").CombinedOutput(); err != nil {
+		return fmt.Errorf("building hooksmith: %w: %s", err, out)
+	}
+	l.base = filepath.Join(l.dir, "debian-stable.tar")
+	if l.socket = os.Getenv("HOOKSMITH_KERNEL_SOCKET"); l.socket != "" {
+		return nil
+	}
+	if os.Getuid() != 0 {
+		return errors.New("dockerd needs root; HOOKSMITH_KERNEL_SOCKET names a Docker daemon that runs")
+	}
+	d, err := startDockerd(filepath.Join(l.dir, "docker"))
+	if err != nil {
+		return err
+	}
+	l.socket = d.socket
+	l.cleanup = append(l.cleanup, d.stop)
+	return l.importBase(d.socket)
+}
+
+// importBase gives a daemon debian:stable, made of Debian's packages, unless
+// it has it: no registry is asked.
+func (l *lab) importBase(socket string) error {
+	if exec.Command("docker", "-H", "unix://"+socket, "image", "inspect", "debian:stable").Run() == nil {
+		return nil
+	}
+	if _, err := os.Stat(l.base); err != nil {
+		script, err := filepath.Abs("../../../../scripts/debian-base.sh")
+		if err != nil {
+			return err
+		}
+		if out, err := exec.Command(script, l.base).CombinedOutput(); err != nil {
+			return fmt.Errorf("making debian:stable: %w: %s", err, out)
+		}
+	}
+	if out, err := exec.Command("docker", "-H", "unix://"+socket, "import", l.base, "debian:stable").CombinedOutput(); err != nil {
+		return fmt.Errorf("docker import: %w: %s", err, out)
+	}
+	return nil
+}
+
+// dockerd is a Docker daemon of the tests.
+type dockerd struct {
+	socket string
+	stop   func()
+}
+
+// startDockerd starts a daemon with all of its files in dir. Its containers
+// have no network but that of the host, so that several daemons do not meet.
+func startDockerd(dir string) (*dockerd, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	run, err := os.MkdirTemp("", "hkd") // the path of a socket has to be short
+	if err != nil {
+		return nil, err
+	}
+	d := &dockerd{socket: filepath.Join(run, "docker.sock")}
+	var log bytes.Buffer
+	cmd := exec.Command("dockerd", "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(run, "exec"),
+		"-H", "unix://"+d.socket, "--pidfile", filepath.Join(run, "pid"), "--bridge=none", "--iptables=false", "--ip6tables=false")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	d.stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-exited:
+		case <-time.After(time.Minute):
+			_ = cmd.Process.Kill()
+			<-exited
+		}
+		_ = os.RemoveAll(run)
+	}
+	for deadline := time.Now().Add(3 * time.Minute); ; {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		c, err := (docker.Config{Host: "unix://" + d.socket}).Connect(ctx)
+		cancel()
+		if err == nil {
+			return d, c.Close()
+		}
+		select {
+		case <-exited:
+			return nil, fmt.Errorf("dockerd ended: %s", log.String())
+		case <-time.After(100 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			d.stop()
+			return nil, errors.New("dockerd did not get ready in three minutes")
+		}
+	}
+}
+
+// daemon is a client of the lab's daemon.
+func (l *lab) daemon(t *testing.T) *docker.Daemon {
+	t.Helper()
+	c, err := (docker.Config{Host: "unix://" + l.socket}).Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// command is hooksmith with the lab's daemon and caches, in a folder of its own.
+func (l *lab) command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(l.hooksmith, args...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+l.socket, "DOCKER_CONFIG="+cmd.Dir, "XDG_CACHE_HOME="+filepath.Join(l.dir, "cache"),
+		"HOOK_KERNEL_OCI_BASE="+repository)
+	// A killed test process does not leave compilers behind either.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// repository is one that is in no registry.
+const repository = "hooksmith.invalid/kernel"
+
+// result is what a hooksmith did.
+type result struct {
+	stdout, stderr string
+	code           int
+	took           time.Duration
+}
+
+// run runs hooksmith to its end, whatever that is.
+func (l *lab) run(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	start := time.Now()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode(), time.Since(start).Round(time.Second)}
+}
+
+// kernel runs `hooksmith kernel`, which has to work.
+func (l *lab) kernel(t *testing.T, cmd *exec.Cmd) result {
+	t.Helper()
+	r := l.run(t, cmd)
+	t.Logf("%s: %s", strings.Join(cmd.Args[1:], " "), r.took)
+	if r.code != 0 {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	return r
+}
+
+// kernelArgs are the flags that every `hooksmith kernel` of the tests has.
+func (l *lab) kernelArgs(args ...string) []string {
+	return append([]string{"kernel", "--network", l.network}, args...)
+}
+
+// leftovers are the containers and the volumes of compilations, except the
+// cache, and images without a name.
+func (l *lab) leftovers(t *testing.T) []string {
+	t.Helper()
+	d := l.daemon(t)
+	var found []string
+	containers, err := d.ContainerList(t.Context(), container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", "hooksmith.workspace"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range containers {
+		found = append(found, "container "+c.ID[:12]+" "+c.State)
+	}
+	volumes, err := d.VolumeList(t.Context(), volume.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range volumes.Volumes {
+		if v.Name != "hooksmith-ccache" {
+			found = append(found, "volume "+v.Name)
+		}
+	}
+	return found
+}
+
+// until waits for a condition that will come.
+func until(t *testing.T, what string, ready func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ready(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come in %s", what, patience)
+		}
+	}
+}
+
+func writeFile(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func wantParts(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			t.Errorf("%q lacks %q", text, p)
+		}
+	}
+}
+
+// cache is the cache of downloads that hooksmith has in the lab.
+func (l *lab) cache() *fetch.Cache {
+	return &fetch.Cache{Dir: filepath.Join(l.dir, "cache", "hooksmith")}
+}
