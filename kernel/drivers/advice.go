@@ -3,25 +3,25 @@ package drivers
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"hooksmith/kernel"
 )
 
-// groups says for each driver of the table which group of the policy carries
-// it, the first that does.
-func (c *Checker) groups() (map[string]string, error) {
+// groups says for drivers of the table which group of the policy carries them,
+// the first that does.
+func (c *Checker) groups(names map[string]bool) (map[string]string, error) {
 	byModule := map[string]string{}
 	if c.Policy == nil {
 		return byModule, nil
 	}
 	arch := c.Artifact.Arch
 	x := &kernel.Index{Release: "table", Arch: arch}
-	for _, d := range c.Table.drivers {
-		if slices.Contains(d.Archs, arch) {
-			x.Modules = append(x.Modules, kernel.Module{Path: "kernel/" + d.Path + ".ko", Name: d.Name})
-		}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		d := c.Table.Lookup(name)
+		x.Modules = append(x.Modules, kernel.Module{Path: "kernel/" + d.Path + ".ko", Name: d.Name})
 	}
 	for _, g := range c.Policy.Groups {
 		if len(g.Arch) > 0 && !slices.Contains(g.Arch, string(arch)) {

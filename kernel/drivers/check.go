@@ -87,15 +87,19 @@ type Use struct {
 
 // Check judges each device.
 func (c *Checker) Check(devices []Device) (*Report, error) {
-	groups, err := c.groups()
+	verdicts := make([]*verdict, len(devices))
+	names := map[string]bool{}
+	for i := range devices {
+		verdicts[i] = c.look(&devices[i], names)
+	}
+	groups, err := c.groups(names)
 	if err != nil {
 		return nil, err
 	}
 	r := &Report{Schema: 1, Artifact: c.Artifact, Table: c.Table.From, Devices: []Result{}, Warnings: slices.Clone(c.Artifact.Warnings)}
 	scsi := false
-	for i := range devices {
-		v := &verdict{c: c, groups: groups, device: &devices[i]}
-		res := v.result()
+	for _, v := range verdicts {
+		res := v.result(groups)
 		r.Devices = append(r.Devices, res)
 		if res.Required {
 			r.Required++
@@ -138,21 +142,35 @@ type verdict struct {
 	device  *Device
 	known   []found  // what the complete kernel would use
 	foreign []string // what it would use on another architecture
+	behind  *verdict // on the device that appears when this one works; nil: there is none
 }
 
-func (v *verdict) result() Result {
+// look finds what the complete kernel has for a device, and notes its names.
+func (c *Checker) look(d *Device, names map[string]bool) *verdict {
+	v := &verdict{c: c, device: d}
+	v.known, v.foreign = c.Table.match(d, c.Artifact.Arch)
+	for _, f := range v.known {
+		names[f.module] = true
+	}
+	if child, ok := d.virtioChild(); ok {
+		v.behind = c.look(&child, names)
+	}
+	return v
+}
+
+// result judges the device.
+func (v *verdict) result(groups map[string]string) Result {
 	d := v.device
+	v.groups = groups
 	r := Result{
 		Where: d.Where, Slot: d.Slot, ID: d.ID(), Class: d.Class(), Name: d.Name, Modalias: d.Modalias, Driver: d.Driver,
 		Kind: d.Kind(), Modules: []Use{},
 	}
-	v.known, v.foreign = v.c.Table.match(d, v.c.Artifact.Arch)
 	v.setKind(&r)
 	classOnly := v.addUses(&r)
 	v.setState(&r, classOnly)
-	if child, ok := d.virtioChild(); ok {
-		inner := (&verdict{c: v.c, groups: v.groups, device: &child}).result()
-		r.take(inner)
+	if v.behind != nil {
+		r.take(v.behind.result(groups))
 	}
 	return r
 }
