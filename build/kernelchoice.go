@@ -116,14 +116,17 @@ func (p *Plan) chooseKernel(ctx context.Context) (string, error) {
 			return ref, nil
 		}
 	}
-	howTo := fmt.Sprintf("make it with: hooksmith kernel %s; or name one with --kernel IMAGE|FILE.tar|FOLDER (HOOK_KERNEL_IMAGE=IMAGE), or another repository with HOOK_KERNEL_OCI_BASE=REPOSITORY", p.opt.Flavor.ID)
-	ref, err := p.published(ctx, what, base, howTo, func(tags []string) (string, error) {
+	ref, err := p.publishedRef(ctx, what, base, func(tags []string) (string, error) {
 		return p.publishedKernel(ctx, base, version, tags)
 	})
-	if err != nil && local != nil {
-		err = fmt.Errorf("%w; in the Docker daemon: %w", err, local)
+	if err == nil || ctx.Err() != nil {
+		return ref, err
 	}
-	return ref, err
+	howTo := fmt.Sprintf("make it with: hooksmith kernel %s; or name one with --kernel IMAGE|FILE.tar|FOLDER (HOOK_KERNEL_IMAGE=IMAGE), or the repository with HOOK_KERNEL_OCI_BASE=REPOSITORY", p.opt.Flavor.ID)
+	if local == nil {
+		return "", fmt.Errorf("%s was not found: %s\n  published: %w", what, howTo, err)
+	}
+	return "", fmt.Errorf("%s was not found: %s\n  in Docker: %w\n  published: %w", what, howTo, local, err)
 }
 
 // daemonKernel returns the tag of the newest kernel in the Docker daemon; of

@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,19 +32,27 @@ const maxCandidates = 50
 // published returns the reference that the lock file has for what, or what
 // find makes of the repository's tags. howTo says how to do without.
 func (p *Plan) published(ctx context.Context, what, repository, howTo string, find func(tags []string) (string, error)) (string, error) {
+	ref, err := p.publishedRef(ctx, what, repository, find)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w (%s)", what, err, howTo)
+	}
+	return ref, nil
+}
+
+func (p *Plan) publishedRef(ctx context.Context, what, repository string, find func(tags []string) (string, error)) (string, error) {
 	ref := p.lockedRef(what)
 	if ref == "" {
 		source, ok := p.opt.Images.(tagLister)
 		if !ok {
-			return "", fmt.Errorf("%s: there is no registry to ask: %s", what, howTo)
+			return "", errors.New("there is no registry to ask")
 		}
 		tags, err := source.Tags(ctx, repository)
 		if err != nil {
-			return "", fmt.Errorf("%s: listing the tags of %s: %w (%s)", what, repository, err, howTo)
+			return "", fmt.Errorf("listing the tags of %s: %w", repository, err)
 		}
 		tag, err := find(tags)
 		if err != nil {
-			return "", fmt.Errorf("%s: %s: %w (%s)", what, repository, err, howTo)
+			return "", fmt.Errorf("%s: %w", repository, err)
 		}
 		ref = repository + ":" + tag
 	}
