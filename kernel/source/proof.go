@@ -26,7 +26,6 @@ const futureTolerance = 24 * time.Hour
 type Proof struct {
 	keys      *Keyring
 	signature []byte // one packet
-	made      time.Time
 	now       time.Time
 }
 
@@ -57,7 +56,7 @@ func newProof(keys *Keyring, p *packet.OpaquePacket, now time.Time) (*Proof, err
 	case ahead > 0:
 		now = sig.CreationTime
 	}
-	return &Proof{keys, raw.Bytes(), sig.CreationTime, now}, nil
+	return &Proof{keys, raw.Bytes(), now}, nil
 }
 
 // check lets read have the signed content and returns its error, or that of
@@ -111,9 +110,6 @@ func fingerprint(e *openpgp.Entity) string {
 	}
 	return fmt.Sprintf("%X", e.PrimaryKey.Fingerprint)
 }
-
-// Signers names the keys that may have made the signature.
-func (p *Proof) String() string { return "signed " + day(p.made) }
 
 // clearStart is where a clear-signed file must begin. Text before the
 // signature or after it is not covered by it.
