@@ -44,7 +44,7 @@ func at(t *testing.T, cmd *exec.Cmd, cols, rows int) *screen {
 	s.term = vt10x.New(vt10x.WithSize(cols, rows), vt10x.WithWriter(user))
 	s.setSize(cols, rows)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-	cmd.Env = append(cmd.Env, "TERM=xterm")
+	cmd.Env = append(cmd.Env, "TERM=linux")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func (s *screen) until(what string, ready func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); !ready(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("no %s in %s", what, patience)
+			s.t.Fatalf("no %s in %s; the cursor is at %+v", what, patience, s.term.Cursor())
 		}
 		if ended(s.done) && !ready() {
 			s.t.Fatalf("the program ended without %s", what)
