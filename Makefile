@@ -1,6 +1,6 @@
 # make hookos   builds hooksmith and, with it, the default HookOS into out/hook
 # make test     all that CI runs, under 25 minutes on 2 cores
-# Other targets: build guest lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 clean
+# Other targets: kernel-test build guest lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 clean
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,7 +19,7 @@ REAL := ./build ./build/debian ./embed ./kernel ./publish/inspect ./cmd/hooksmit
 BOOT_TIMEOUT ?= 30m
 BOOT := -p 2 ./cmd/hooksmith/internal/boottest ./cmd/hooksmith/internal/servetest
 
-.PHONY: hookos build guest test lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 boot-needs serve-needs publish-needs clean
+.PHONY: hookos build guest test lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 kernel-test boot-needs serve-needs publish-needs clean
 
 hookos: build
 	bin/hooksmith build --out $(OUT)
@@ -50,6 +50,7 @@ test: guest
 	go test -race -timeout 20m ./...
 	@FUZZTIME=$${TEST_FUZZTIME:-3s} $(MAKE) --no-print-directory fuzz
 	@$(MAKE) --no-print-directory boot-test
+	@$(MAKE) --no-print-directory kernel-test
 
 lint:
 	scripts/lint.sh
@@ -105,6 +106,11 @@ boot-test-all:
 boot-test-arm64: build boot-needs serve-needs
 	bin/hooksmith build hook-debian-arm64 --out out/boot-test-arm64
 	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=arm64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test-arm64 go test -count=1 -v -timeout $(BOOT_TIMEOUT) $(BOOT)
+
+# Kernels: compiled and configured in a Docker daemon of its own, and booted.
+kernel-test: build boot-needs
+	@scripts/install.sh dockerd=docker.io iptables=iptables debootstrap=debootstrap patch=patch make=make
+	HOOKSMITH_KERNEL=1 go test -count=1 -v -timeout 40m ./cmd/hooksmith/internal/kerneltest
 
 clean:
 	rm -rf out bin guest/embedded/guest-linux-*

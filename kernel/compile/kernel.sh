@@ -13,8 +13,9 @@ fail() {
 
 enabled() { grep -q "^CONFIG_$1=y" .config; }
 
-# patch_source FILE: a patch that applies in part is an error.
-patch_source() { patch -p1 --batch --forward --no-backup-if-mismatch --reject-file=- -i "$1"; }
+# patch_source FILE: a patch that applies in part, or in a place that only looks like
+# its own, is an error.
+patch_source() { patch -p1 --fuzz=0 --batch --forward --no-backup-if-mismatch --reject-file=- -i "$1"; }
 
 # Tinkerbell's command line is long. A source in which this does nothing is an
 # error: the kernel would cut the line without a word.

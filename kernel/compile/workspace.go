@@ -25,6 +25,7 @@ const (
 	sourceDir   = "/src/linux"
 	scriptPath  = "/src/kernel.sh"
 	counterPath = "/src/count.mk"
+	externalDir = "/src/external"
 	// closeTime is how long cleaning up may take, also after an interrupt.
 	closeTime = 2 * time.Minute
 )
@@ -200,11 +201,15 @@ func (w *Workspace) copySources(ctx context.Context) error {
 		return err
 	}
 	for _, e := range w.spec.External {
+		// Docker copies into folders that are there only.
+		if err := w.WriteFile(ctx, externalDir+"/.hooksmith", nil); err != nil {
+			return err
+		}
 		r, err := e.Tar(ctx)
 		if err != nil {
 			return err
 		}
-		if err := w.copyTar(ctx, "/src/external", r); err != nil {
+		if err := w.copyTar(ctx, externalDir, r); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	dockerimage "github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/volume"
 
 	"hooksmith/build/docker"
@@ -108,7 +110,14 @@ func (l *lab) start() error {
 // importBase gives a daemon debian:stable, made of Debian's packages, unless
 // it has it: no registry is asked.
 func (l *lab) importBase(socket string) error {
-	if exec.Command("docker", "-H", "unix://"+socket, "image", "inspect", "debian:stable").Run() == nil {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	d, err := (docker.Config{Host: "unix://" + socket}).Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if _, err := d.ImageInspect(ctx, "debian:stable"); err == nil {
 		return nil
 	}
 	if _, err := os.Stat(l.base); err != nil {
@@ -120,8 +129,18 @@ func (l *lab) importBase(socket string) error {
 			return fmt.Errorf("making debian:stable: %w: %s", err, out)
 		}
 	}
-	if out, err := exec.Command("docker", "-H", "unix://"+socket, "import", l.base, "debian:stable").CombinedOutput(); err != nil {
-		return fmt.Errorf("docker import: %w: %s", err, out)
+	f, err := os.Open(l.base)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	answer, err := d.ImageImport(ctx, dockerimage.ImportSource{Source: f, SourceName: "-"}, "debian:stable", dockerimage.ImportOptions{})
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	if said, err := io.ReadAll(answer); err != nil || bytes.Contains(said, []byte(`"error"`)) {
+		return fmt.Errorf("docker import: %w: %s", err, said)
 	}
 	return nil
 }

@@ -1,0 +1,241 @@
+package compile
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"hooksmith/kernel"
+	"hooksmith/kernel/source"
+)
+
+// fixed is a source that is never read.
+type fixed struct{ version, hash, text string }
+
+func (f fixed) Version() string { return f.version }
+func (f fixed) Hash() string    { return f.hash }
+func (f fixed) String() string  { return f.text }
+func (f fixed) Tar(context.Context) (io.ReadCloser, error) {
+	return nil, errors.New("the source was read")
+}
+
+func spec(change ...func(*Spec)) Spec {
+	s := Spec{Arch: kernel.X86_64, ConfigName: "vm-6.12.y-x86_64", Config: []byte("CONFIG_X=y\n"), Source: fixed{"6.12.48", strings.Repeat("a", 64), "/home/me/linux.tar"}}
+	for _, c := range change {
+		c(&s)
+	}
+	return s
+}
+
+// TestTag: all that matters is in the tag, and nothing else.
+func TestTag(t *testing.T) {
+	tag := spec().Tag()
+	if !strings.HasPrefix(tag, "6.12.48-") || len(tag) != len("6.12.48-")+8 {
+		t.Fatalf("tag %s", tag)
+	}
+	for name, same := range map[string]func(*Spec){
+		"jobs": func(s *Spec) { s.Jobs = 7 },
+		"name": func(s *Spec) { s.ConfigName = "mine" },
+		"path": func(s *Spec) { s.Source = fixed{"6.12.48", strings.Repeat("a", 64), "/elsewhere"} },
+	} {
+		if got := spec(same).Tag(); got != tag {
+			t.Errorf("%s changes the tag", name)
+		}
+	}
+	seen := map[string]string{tag: "nothing"}
+	for name, other := range map[string]func(*Spec){
+		"arch":             func(s *Spec) { s.Arch = kernel.AArch64 },
+		"config":           func(s *Spec) { s.Config = []byte("CONFIG_X=m\n") },
+		"source":           func(s *Spec) { s.Source = fixed{"6.12.48", strings.Repeat("b", 64), ""} },
+		"patch":            func(s *Spec) { s.Patches = []source.Patch{{Data: []byte("1")}} },
+		"other patch":      func(s *Spec) { s.Patches = []source.Patch{{Data: []byte("2")}} },
+		"patches":          func(s *Spec) { s.Patches = []source.Patch{{Data: []byte("1")}, {Data: []byte("2")}} },
+		"patches, turned":  func(s *Spec) { s.Patches = []source.Patch{{Data: []byte("2")}, {Data: []byte("1")}} },
+		"external":         func(s *Spec) { s.External = []source.External{{Name: "a"}} },
+		"another external": func(s *Spec) { s.External = []source.External{{Name: "b"}} },
+	} {
+		got := spec(other).Tag()
+		if twin, twice := seen[got]; twice {
+			t.Errorf("%s and %s have the same tag", name, twin)
+		}
+		seen[got] = name
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for want, change := range map[string]func(*Spec){
+		"unknown architecture": func(s *Spec) { s.Arch = "sparc" },
+		"no source":            func(s *Spec) { s.Source = nil },
+		"is empty":             func(s *Spec) { s.Config = nil },
+		"both called ice":      func(s *Spec) { s.External = []source.External{{Name: "ice", Path: "a"}, {Name: "ice", Path: "b"}} },
+	} {
+		if err := spec(change).validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if err := spec().validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	arm := func(s *Spec) { s.Arch = kernel.AArch64 }
+	for _, tt := range []struct {
+		spec   Spec
+		daemon string
+		want   string
+	}{
+		{spec(), "x86_64", "ARCH=x86_64 LOCALVERSION="},
+		{spec(arm), "aarch64", "ARCH=arm64 LOCALVERSION="},
+		{spec(arm), "x86_64", "ARCH=arm64 LOCALVERSION= CROSS_COMPILE=aarch64-linux-gnu-"},
+		{spec(), "aarch64", "ARCH=x86_64 LOCALVERSION= CROSS_COMPILE=x86_64-linux-gnu-"},
+	} {
+		if got := strings.Join(tt.spec.environment(tt.daemon), " "); got != tt.want {
+			t.Errorf("%s on %s: %s", tt.spec.Arch, tt.daemon, got)
+		}
+	}
+}
+
+func TestObjectCounter(t *testing.T) {
+	const out = "  HOSTCC  scripts/basic/fixdep\n  CC      init/main.o\n  AS      arch/x86/entry/entry.o\n  CC [M]  drivers/x.o\n  LD [M]  drivers/x.ko\n" +
+		"warning:   CC      no\n  CCC     x\n  AR      built-in.a\n  CC      cut"
+	for _, size := range []int{1, 7, 1000} {
+		var to bytes.Buffer
+		n := 0
+		c := &objectCounter{to: &to, add: func() { n++ }}
+		for rest := []byte(out); len(rest) > 0; {
+			k := min(size, len(rest))
+			if _, err := c.Write(rest[:k]); err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[k:]
+		}
+		if n != 4 || to.String() != out {
+			t.Errorf("%d objects, %q", n, to.String())
+		}
+	}
+}
+
+func TestErrorLines(t *testing.T) {
+	e := &errorLines{}
+	fmt.Fprintf(e, "  CC x.o\nx.c:3:1: error: expected ';'\nmake[1]: ")
+	fmt.Fprintf(e, "*** [x.o] Error 1\nerrors.o is fine\n%s\nld: undefined reference to `y'\n", strings.Repeat("z", 100<<10))
+	want := []string{"x.c:3:1: error: expected ';'", "make[1]: *** [x.o] Error 1", "ld: undefined reference to `y'"}
+	if !slices.Equal(e.lines, want) {
+		t.Errorf("%q", e.lines)
+	}
+	for range 100 {
+		fmt.Fprintln(e, "a: error: b")
+	}
+	if len(e.lines) != maxErrorLines || len(e.open) > 64<<10 {
+		t.Errorf("%d lines are kept, %d bytes", len(e.lines), len(e.open))
+	}
+	text := (&ExitError{Command: []string{"make", "-j2"}, Status: 2, Lines: []string{"last"}, Errors: want}).Error()
+	for _, part := range append(want, "make -j2: exit status 2", "last") {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q lacks %q", text, part)
+		}
+	}
+}
+
+func TestFailedHunks(t *testing.T) {
+	const out = `patching file good.c
+patching file init/main.c
+Hunk #1 succeeded at 5 (offset 2 lines).
+Hunk #2 FAILED at 1000.
+1 out of 2 hunks FAILED
+patching file other.c
+Hunk #1 FAILED at 3.
+`
+	want := []string{"file init/main.c:", "Hunk #2 FAILED at 1000.", "file other.c:", "Hunk #1 FAILED at 3."}
+	if got := failedHunks(out); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	if got := failedHunks("can't find file to patch at input line 3\n"); !slices.Equal(got, []string{"can't find file to patch at input line 3"}) {
+		t.Errorf("%q", got)
+	}
+	if got := failedHunks("patch is unhappy\n"); !slices.Equal(got, []string{"patch is unhappy"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAbandoned(t *testing.T) {
+	host, _ := os.Hostname()
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for label, want := range map[string]bool{
+		owner(): false,
+		fmt.Sprintf("%d 1 %s", os.Getpid(), host):                  true, // the id was used again
+		fmt.Sprintf("%d 1 %s", ended.Process.Pid, host):            true,
+		fmt.Sprintf("%d 1 %s", ended.Process.Pid, "another-"+host): false,
+		"":                       false,
+		"x 1 " + host:            false,
+		"-1 1 " + host:           false,
+		"0 1 " + host:            false,
+		fmt.Sprint(os.Getpid()):  false,
+		"999999999999 1 " + host: true,
+	} {
+		if got := abandoned(label); got != want {
+			t.Errorf("%q: %v", label, got)
+		}
+	}
+}
+
+func TestEnough(t *testing.T) {
+	if err := enough(10, 10, "x", "/d"); err != nil {
+		t.Error(err)
+	}
+	err := enough(1<<30, 2200<<20, "the source", "/var/lib/docker")
+	var h interface{ Hint() string }
+	if !errors.As(err, &h) || !strings.Contains(h.Hint(), "docker system prune") {
+		t.Errorf("%v has no hint", err)
+	}
+	for _, part := range []string{"2.3 GB are needed", "/var/lib/docker", "1.1 GB are free", "the source"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v lacks %q", err, part)
+		}
+	}
+}
+
+func TestCheckCommandLine(t *testing.T) {
+	for size, ok := range map[uint32]bool{2047: false, 4095: true, 8191: true} {
+		b := make([]byte, 0x400)
+		binary.LittleEndian.PutUint32(b[cmdlineSize:], size)
+		path := filepath.Join(t.TempDir(), "kernel")
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkCommandLine(path, kernel.X86_64); (err == nil) != ok {
+			t.Errorf("%d: %v", size, err)
+		}
+		if err := checkCommandLine(path, kernel.AArch64); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDockerfile(t *testing.T) {
+	for _, stage := range []Stage{Toolchain, Configurator} {
+		if !bytes.Contains(dockerfile, []byte(" AS "+string(stage)+"\n")) {
+			t.Errorf("no stage %s", stage)
+		}
+	}
+	if Toolchain.reference() == Configurator.reference() {
+		t.Error("the stages have one name")
+	}
+	var buf bytes.Buffer
+	if err := writeDockerfile(t.Context(), &buf); err != nil || !bytes.Contains(buf.Bytes(), dockerfile) {
+		t.Errorf("%v", err)
+	}
+}
