@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
@@ -331,19 +330,6 @@ func (b *builder) embedMissing(ctx context.Context) ([]v1.Image, error) {
 		}
 	}
 	return missing, nil
-}
-
-// contextWriter stops a writer of tars when ctx is done.
-type contextWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (c contextWriter) Write(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.w.Write(p)
 }
 
 // underDev reports whether a path is in the folder that docker mounts anew for

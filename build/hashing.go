@@ -26,8 +26,8 @@ type chunk struct {
 }
 
 const (
-	chunkSize = 256 << 10
-	chunks    = 6
+	chunkSize = writeSize
+	chunks    = 24
 )
 
 func newHashing(f *os.File) *hashing {

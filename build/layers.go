@@ -138,7 +138,7 @@ func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (*os.File
 		if err != nil {
 			return err
 		}
-		_, err = copyContext(ctx, w, rc)
+		_, err = copyContext(ctx, contextWriter{ctx, w}, rc)
 		return errors.Join(err, rc.Close())
 	})
 }
@@ -221,9 +221,32 @@ func indexSmall(l v1.Layer) (*rootfs.Layer, error) {
 	return rootfs.Index(bytes.NewReader(b), int64(len(b)))
 }
 
+// writeSize is how much is written to a file at once: for more, Linux looks
+// for large pieces of free memory, which takes longer than the rest of writing
+// (package initramfs has the same).
+const writeSize = 64 << 10
+
+// contextWriter writes to a file in pieces, until ctx is done.
+type contextWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (c contextWriter) Write(p []byte) (n int, err error) {
+	for err == nil && n < len(p) {
+		if err := c.ctx.Err(); err != nil {
+			return n, err
+		}
+		var k int
+		k, err = c.w.Write(p[n:min(n+writeSize, len(p))])
+		n += k
+	}
+	return n, err
+}
+
 // copyContext copies until the end, or until ctx is done.
 func copyContext(ctx context.Context, w io.Writer, r io.Reader) (n int64, err error) {
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, 256<<10)
 	for {
 		if err := ctx.Err(); err != nil {
 			return n, err

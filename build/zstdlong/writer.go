@@ -60,7 +60,7 @@ func Memory(opt Options) int64 {
 	return int64(capacity(opt)) + tablesMemory
 }
 
-const tablesMemory = 8<<sparseLog + 8<<nearLog + 4*maxBlock + 12*maxBlock/4 + 2*hugePage
+const tablesMemory = 8<<sparseLog + 8<<nearLog + 4*maxBlock + 12*maxBlock/4
 
 // capacity is how many bytes the Writer holds: the window, and up to 16 MiB
 // more, so that the window is not moved for every step.
@@ -149,8 +149,8 @@ func (z *Writer) room() ([]byte, error) {
 		return nil, err
 	}
 	if z.buf == nil {
-		z.buf = allocate(capacity(z.opt))[:0]
-		z.long.table, z.match.near = tables(1<<sparseLog, 1<<nearLog)
+		z.buf = make([]byte, 0, capacity(z.opt))
+		z.long.table, z.match.near = make([]seen, 1<<sparseLog), make([]seen, 1<<nearLog)
 	}
 	if len(z.buf) == cap(z.buf) {
 		if z.opt.Size > 0 && z.n >= z.opt.Size {
