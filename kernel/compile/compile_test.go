@@ -208,6 +208,32 @@ func TestEnough(t *testing.T) {
 	}
 }
 
+// TestExplainMake: what a full disk, too little memory and a wrong file look
+// like in the end of make's output.
+func TestExplainMake(t *testing.T) {
+	w := &Workspace{spec: spec(func(s *Spec) { s.Jobs = 64 })}
+	for _, tt := range []struct {
+		err  *ExitError
+		want string
+		hint string
+	}{
+		{&ExitError{Status: 2, Errors: []string{"fatal error: error writing to /tmp/x.s: No space left on device"}}, "disk of Docker's data folder is full; compiling may need 5.0 GB", "docker system prune"},
+		{&ExitError{Status: 137}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Errors: []string{"x.c:1: error: y"}}, "x.c:1: error: y", ""},
+	} {
+		tt.err.Command = []string{"sh", scriptPath, "compile", "64"}
+		err := w.explainMake(tt.err, "compiling", 5e9)
+		text := ""
+		var h interface{ Hint() string }
+		if errors.As(err, &h) {
+			text = h.Hint()
+		}
+		if !strings.Contains(err.Error(), tt.want) || !strings.Contains(text, tt.hint) || (tt.hint == "") != (text == "") {
+			t.Errorf("%v\nhint: %s", err, text)
+		}
+	}
+}
+
 func TestCheckCommandLine(t *testing.T) {
 	for size, ok := range map[uint32]bool{2047: false, 4095: true, 8191: true} {
 		b := make([]byte, 0x400)

@@ -71,12 +71,17 @@ func (s Spec) labels(release string) map[string]string {
 
 // newImage puts the image together of the files in the kernel's folder.
 func newImage(s Spec, k *Kernel) (v1.Image, error) {
-	layer, err := writeLayer(k.dir)
+	l, err := writeLayer(filepath.Join(k.dir, layerName), func(w io.Writer) error { return writeFiles(w, k.dir) })
 	if err != nil {
 		return nil, fmt.Errorf("writing the image: %w", err)
 	}
+	return assemble(l, s.Arch.Debian(), s.labels(k.Release))
+}
+
+// assemble makes the image of a layer; the labels are its annotations too.
+func assemble(l v1.Layer, arch string, labels map[string]string) (v1.Image, error) {
 	img := mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1)
-	img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{CreatedBy: "hooksmith kernel", Created: v1.Time{Time: epoch}}})
+	img, err := mutate.Append(img, mutate.Addendum{Layer: l, History: v1.History{CreatedBy: "hooksmith kernel", Created: v1.Time{Time: epoch}}})
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +90,50 @@ func newImage(s Spec, k *Kernel) (v1.Image, error) {
 		return nil, err
 	}
 	cfg = cfg.DeepCopy()
-	cfg.OS, cfg.Architecture, cfg.Created = "linux", s.Arch.Debian(), v1.Time{Time: epoch}
-	cfg.Config.Labels = s.labels(k.Release)
+	cfg.OS, cfg.Architecture, cfg.Created = "linux", arch, v1.Time{Time: epoch}
+	cfg.Config.Labels = labels
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
 		return nil, err
 	}
-	return mutate.Annotations(img, cfg.Config.Labels).(v1.Image), nil
+	return mutate.Annotations(img, labels).(v1.Image), nil
+}
+
+// original is what an image was before a Docker daemon had it, which keeps
+// neither the compressed layer nor annotations: so that it is the same image in
+// the registry, whenever it is pushed. One that is not ours stays as it is.
+func original(img v1.Image, path string) (v1.Image, error) {
+	layers, err := img.Layers()
+	if err != nil || len(layers) != 1 {
+		return img, err
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	l, err := writeLayer(path, func(w io.Writer) error {
+		r, err := layers[0].Uncompressed()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(w, r)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	again, err := assemble(l, cfg.Architecture, cfg.Config.Labels)
+	if err != nil {
+		return nil, err
+	}
+	want, err := img.ConfigName()
+	if err != nil {
+		return nil, err
+	}
+	if got, err := again.ConfigName(); err != nil || got != want {
+		return img, err
+	}
+	return again, nil
 }
 
 // layer is a layer in a file.
@@ -107,10 +150,12 @@ func (l *layer) MediaType() (types.MediaType, error)  { return types.OCILayer, n
 func (l *layer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
 func (l *layer) Uncompressed() (io.ReadCloser, error) { return openGzip(l.path) }
 
-// writeLayer packs the files of a folder into a layer beside them.
-func writeLayer(dir string) (v1.Layer, error) {
-	l := &layer{path: filepath.Join(dir, "layer.tar.gz")}
-	f, err := os.Create(l.path)
+// layerName is the file of the layer, beside those that are in it.
+const layerName = "layer.tar.gz"
+
+// writeLayer writes a layer into a file, whose content is what write writes.
+func writeLayer(path string, write func(io.Writer) error) (v1.Layer, error) {
+	f, err := os.Create(path)
 	if err != nil {
 		return nil, err
 	}
@@ -121,14 +166,13 @@ func writeLayer(dir string) (v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFiles(io.MultiWriter(zw, plain), dir); err != nil {
+	if err := write(io.MultiWriter(zw, plain)); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(zw.Close(), f.Close()); err != nil {
 		return nil, err
 	}
-	l.digest, l.diffID, l.size = sum(packed), sum(plain), counted.n
-	return l, nil
+	return &layer{path: path, digest: sum(packed), diffID: sum(plain), size: counted.n}, nil
 }
 
 func sum(h hash.Hash) v1.Hash {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -126,6 +127,35 @@ func must[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+// TestOriginal: an image that went through Docker is the same in the registry.
+func TestOriginal(t *testing.T) {
+	img := testImage(t, spec(), "kernel", "kernel.tar", "System.map")
+	want := must(img.Digest())
+	tag := must(name.NewTag("a.test/b:c"))
+	file := filepath.Join(t.TempDir(), "saved.tar")
+	if err := tarball.WriteToFile(file, tag, img); err != nil { // without annotations, as docker save
+		t.Fatal(err)
+	}
+	saved, err := tarball.ImageFromPath(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if must(saved.Digest()) == want {
+		t.Fatal("the test shows nothing")
+	}
+	again, err := original(saved, filepath.Join(t.TempDir(), layerName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := must(again.Digest()); got != want {
+		t.Errorf("%s, then %s", want, got)
+	}
+	foreign := must(mutate.CreatedAt(saved, v1.Time{Time: epoch.AddDate(1, 0, 0)}))
+	if got, err := original(foreign, filepath.Join(t.TempDir(), layerName)); err != nil || must(got.Digest()) != must(foreign.Digest()) {
+		t.Errorf("another image was changed: %v", err)
+	}
 }
 
 // TestExportIsWholeOrNot: a full disk or an interrupt leaves the old file.

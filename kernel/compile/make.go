@@ -118,6 +118,9 @@ func (b *Builder) saved(ctx context.Context, d *docker.Daemon, tag name.Tag) (v1
 	}
 	remove := func() { _ = os.RemoveAll(dir) }
 	img, err := save(ctx, d, tag, filepath.Join(dir, "image.tar"))
+	if err == nil {
+		img, err = original(img, filepath.Join(dir, layerName))
+	}
 	if err != nil {
 		remove()
 		return nil, nil, fmt.Errorf("docker save %s: %w", tag.Name(), errors.Join(ctx.Err(), err))

@@ -138,7 +138,7 @@ func (w *Workspace) start(ctx context.Context, image string) error {
 		Image: image, Cmd: []string{"cat"}, OpenStdin: true, StdinOnce: true, AttachStdin: true,
 		WorkingDir: "/src", Labels: map[string]string{workspaceLabel: owner()},
 	}, &container.HostConfig{
-		AutoRemove: true, NetworkMode: "none", Init: ptr(true),
+		AutoRemove: true, NetworkMode: "none",
 		Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: CacheVolume, Target: cacheDir}},
 	}, nil, nil, "")
 	if err != nil {
@@ -154,8 +154,6 @@ func (w *Workspace) start(ctx context.Context, image string) error {
 	}
 	return nil
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // prepare fills the workspace.
 func (w *Workspace) prepare(ctx context.Context, b *Builder) (err error) {

@@ -12,8 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	dockerimage "github.com/docker/docker/api/types/image"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"hooksmith/cmd/hooksmith/internal/qemu"
@@ -24,9 +27,10 @@ import (
 
 // made is what hooksmith kernel --json prints.
 type made struct {
-	Ref, Release, Digest, Where string
-	Compiled                    bool
-	Objects, Hits, Misses       int
+	Ref, Release, Where   string
+	Digest                v1.Hash
+	Compiled              bool
+	Objects, Hits, Misses int
 }
 
 func readMade(t *testing.T, r result) made {
@@ -38,7 +42,14 @@ func readMade(t *testing.T, r result) made {
 	return m
 }
 
-// testdata copies of this folder are where commands run.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// testdata is a file of ours for commands that run elsewhere.
 func testdata(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("testdata", name))
@@ -58,7 +69,7 @@ func TestKernel(t *testing.T) {
 	args := l.kernelArgs("hook-vm-amd64", "--patch", testdata(t, "header.patch"), "--external-module", testdata(t, "hello"), "--export", file, "--json")
 	r := l.kernel(t, l.command(t, append(args, "--force")...))
 	m := readMade(t, r)
-	if !m.Compiled || !strings.HasPrefix(m.Release, "6.12.") || !strings.HasPrefix(m.Ref, repository+":6.12.") {
+	if !m.Compiled || !strings.HasPrefix(m.Release, "6.12.") || !strings.HasPrefix(m.Ref, l.repository+":6.12.") {
 		t.Errorf("%+v", m)
 	}
 	t.Logf("%+v", m)
@@ -75,6 +86,22 @@ func TestKernel(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 		checkImage(t, file, m) // which was exported again, out of the daemon
+	})
+	t.Run("pushed", func(t *testing.T) {
+		p := readMade(t, l.kernel(t, l.command(t, append(args, "--push")...)))
+		pushed, err := remote.Image(must(name.ParseReference(m.Ref)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if digest := must(pushed.Digest()); p.Compiled || p.Digest != m.Digest || digest != m.Digest {
+			t.Errorf("%+v, and the registry has %s", p, digest)
+		}
+		if _, err := l.daemon(t).ImageRemove(t.Context(), m.Ref, dockerimage.RemoveOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		again := l.kernel(t, l.command(t, args...))
+		wantParts(t, again.stderr, "is in the registry already")
+		checkImage(t, file, m)
 	})
 	t.Run("boots", func(t *testing.T) { l.boot(t, file) })
 	t.Run("one symbol", func(t *testing.T) { l.rebuild(t, m) })

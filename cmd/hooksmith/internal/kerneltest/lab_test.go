@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +23,7 @@ import (
 	"github.com/docker/docker/api/types/filters"
 	dockerimage "github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/volume"
+	"github.com/google/go-containerregistry/pkg/registry"
 
 	"hooksmith/build/docker"
 	"hooksmith/build/fetch"
@@ -36,7 +39,9 @@ type lab struct {
 	network   string
 	hooksmith string // the program
 	base      string // debian:stable as a tar
-	cleanup   []func()
+	// repository is where kernels would be pushed: in a registry of the tests.
+	repository string
+	cleanup    []func()
 }
 
 var shared struct {
@@ -92,6 +97,9 @@ func (l *lab) start() error {
 		return fmt.Errorf("building hooksmith: %w: %s", err, out)
 	}
 	l.base = filepath.Join(l.dir, "debian-stable.tar")
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	l.repository = strings.TrimPrefix(srv.URL, "http://") + "/kernel"
+	l.cleanup = append(l.cleanup, srv.Close)
 	if l.socket = os.Getenv("HOOKSMITH_KERNEL_SOCKET"); l.socket != "" {
 		return nil
 	}
@@ -139,10 +147,11 @@ func (l *lab) importBase(socket string) error {
 		return err
 	}
 	defer answer.Close()
-	if said, err := io.ReadAll(answer); err != nil || bytes.Contains(said, []byte(`"error"`)) {
-		return fmt.Errorf("docker import: %w: %s", err, said)
+	said, err := io.ReadAll(answer)
+	if err == nil && bytes.Contains(said, []byte(`"error"`)) {
+		err = fmt.Errorf("docker import: %s", said)
 	}
-	return nil
+	return err
 }
 
 // dockerd is a Docker daemon of the tests.
@@ -217,14 +226,11 @@ func (l *lab) command(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.Command(l.hooksmith, args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+l.socket, "DOCKER_CONFIG="+cmd.Dir, "XDG_CACHE_HOME="+filepath.Join(l.dir, "cache"),
-		"HOOK_KERNEL_OCI_BASE="+repository)
+		"HOOK_KERNEL_OCI_BASE="+l.repository)
 	// A killed test process does not leave compilers behind either.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
-
-// repository is one that is in no registry.
-const repository = "hooksmith.invalid/kernel"
 
 // result is what a hooksmith did.
 type result struct {
