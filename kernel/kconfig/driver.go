@@ -44,7 +44,7 @@ func (e *driverError) Error() string {
 	if len(e.partOf) > 0 {
 		return fmt.Sprintf("%s is no module of this kernel, but a part of %s", e.name, list(e.partOf, "and"))
 	}
-	return e.name + ": no Makefile of this kernel builds a module of that name (for this architecture)"
+	return "no Makefile of this kernel builds a module of that name (for this architecture)"
 }
 
 // Hint names the drivers that may have been meant.

@@ -136,7 +136,7 @@ func TestKernelConfigShell(t *testing.T) {
 	s.wait("/src/linux#")
 	s.press("echo \"it is $((6 * 7)) $ARCH $(stty size)\"\r")
 	s.wait("it is 42 x86_64 30 100")
-	s.press("scripts/config -e DUMMY\r", "false\r", "exit\r")
+	s.press("scripts/config --set-val NR_CPUS 77\r", "false\r", "exit\r")
 	path := filepath.Join(cmd.Dir, vmConfig)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
@@ -147,7 +147,7 @@ func TestKernelConfigShell(t *testing.T) {
 	if code := s.exit(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if !s.log.has(vmConfig+" was changed meanwhile: it is left as it is") || !s.log.has("DUMMY") {
+	if !s.log.has(vmConfig+" was changed meanwhile: it is left as it is") || !s.log.has(" NR_CPUS 8 -> 77") {
 		t.Error("it does not say so")
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != "CONFIG_OTHER=y\n" {
@@ -157,7 +157,7 @@ func TestKernelConfigShell(t *testing.T) {
 	if err != nil || len(saved) != 1 {
 		t.Fatalf("saved: %q, %v", saved, err)
 	}
-	if got, err := os.ReadFile(saved[0]); err != nil || !strings.Contains(string(got), "CONFIG_DUMMY=y\n") {
+	if got, err := os.ReadFile(saved[0]); err != nil || !strings.Contains(string(got), "CONFIG_NR_CPUS=77\n") {
 		t.Errorf("what was saved:\n%s, %v", got, err)
 	}
 }
