@@ -19,13 +19,13 @@ import (
 // recorder reads a layer's tar and takes down what dockerd needs to make the
 // same bytes again of the files on disk (vbatts/tar-split, tar/storage): all
 // that is not content, and for each content its name, size and checksum. It
-// also hashes everything.
+// also hashes everything, if nobody else does.
 //
 // tar.Reader reads no further than it has to, so that what passes while it
 // looks for the next header is headers and padding.
 type recorder struct {
 	r       io.Reader
-	sum     hash.Hash
+	sum     hash.Hash    // nil: not needed
 	raw     bytes.Buffer // since the last entry
 	content hash.Hash64  // not nil while a file's content passes
 
@@ -72,7 +72,9 @@ func (rec *recorder) Read(p []byte) (int, error) {
 		return 0, rec.err
 	}
 	n, err := rec.r.Read(p)
-	rec.sum.Write(p[:n])
+	if rec.sum != nil {
+		rec.sum.Write(p[:n])
+	}
 	if rec.content != nil {
 		rec.content.Write(p[:n])
 		return n, err
@@ -155,7 +157,7 @@ func isSparse(hdr *tar.Header) bool {
 }
 
 // finish reads what follows the tar's end, and returns tar-split.json.gz and
-// the SHA-256 of all.
+// the SHA-256 of all, if that is needed.
 func (rec *recorder) finish() (split, sum []byte, err error) {
 	rec.flush()
 	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{rec}, make([]byte, copyBuffer)); err != nil {
@@ -165,5 +167,8 @@ func (rec *recorder) finish() (split, sum []byte, err error) {
 	if err := rec.gz.Close(); err != nil {
 		return nil, nil, err
 	}
-	return rec.out.Bytes(), rec.sum.Sum(nil), rec.err
+	if rec.sum != nil {
+		sum = rec.sum.Sum(nil)
+	}
+	return rec.out.Bytes(), sum, rec.err
 }

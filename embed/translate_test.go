@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/vbatts/tar-split/tar/asm"
@@ -203,3 +204,38 @@ func TestBadLayers(t *testing.T) {
 		}
 	}
 }
+
+// TestVerifiedBySource: content is hashed here unless its source does it, and
+// for the same hash.
+func TestVerifiedBySource(t *testing.T) {
+	good := tarOf(regular("f", strings.Repeat("x", 5000)))
+	s := storeOf(t, static.NewLayer(good, types.DockerUncompressedLayer))
+	l := s.Layers[0]
+	for name, tt := range map[string]struct {
+		by    v1.Hash
+		fails bool
+	}{"this hash": {l.diffID, false}, "another": {v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}, true}} {
+		l.image = verifiedLayer{static.NewLayer(append(slices.Clone(good), 0), types.DockerUncompressedLayer), tt.by}
+		if _, err := l.WriteTo(io.Discard); (err != nil) != tt.fails {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// verifiedLayer claims that its content has a hash.
+type verifiedLayer struct {
+	v1.Layer
+	by v1.Hash
+}
+
+func (l verifiedLayer) Uncompressed() (io.ReadCloser, error) {
+	rc, err := l.Layer.Uncompressed()
+	return verifiedContent{rc, l.by}, err
+}
+
+type verifiedContent struct {
+	io.ReadCloser
+	by v1.Hash
+}
+
+func (c verifiedContent) Verifies() v1.Hash { return c.by }

@@ -161,4 +161,7 @@ func (v *verified) wrong(err error) error {
 	return err
 }
 
+// Verifies is the hash that all that is read has, or the last Read fails.
+func (v *verified) Verifies() v1.Hash { return v.want }
+
 func (v *verified) Close() error { return v.close() }
