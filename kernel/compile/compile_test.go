@@ -265,3 +265,31 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// FuzzOutput: whatever make and patch print, little of it is kept, and however
+// it is cut, the same is counted.
+func FuzzOutput(f *testing.F) {
+	f.Add([]byte("  CC      init/main.o\nx.c:1: error: y\npatching file a\nHunk #1 FAILED at 3.\n"), 3)
+	f.Fuzz(func(t *testing.T, out []byte, cut int) {
+		count := func(pieces ...[]byte) (n int, lines []string) {
+			e := &errorLines{}
+			c := &objectCounter{to: e, add: func() { n++ }}
+			for _, p := range pieces {
+				if _, err := c.Write(p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return n, e.lines
+		}
+		at := min(max(cut, 0), len(out))
+		n, lines := count(out)
+		m, others := count(out[:at], out[at:])
+		if n != m || !slices.Equal(lines, others) || len(lines) > maxErrorLines {
+			t.Errorf("%d, %q; cut at %d: %d, %q", n, lines, at, m, others)
+		}
+		if hunks := failedHunks(string(out)); len(hunks) > 20 {
+			t.Errorf("%d lines", len(hunks))
+		}
+		abandoned(string(out))
+	})
+}

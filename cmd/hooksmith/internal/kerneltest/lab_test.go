@@ -297,7 +297,7 @@ func (l *lab) leftovers(t *testing.T) []string {
 // until waits for a condition that will come.
 func until(t *testing.T, what string, ready func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !ready(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !ready(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not come in %s", what, patience)
 		}
