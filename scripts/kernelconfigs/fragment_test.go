@@ -66,7 +66,7 @@ func TestShipped(t *testing.T) {
 }
 
 // holds says where a configuration contradicts what was asked for. A symbol may be missing from a file: then it is the
-// kernel's default, which only Kconfig knows (TestRecipes). The neighbours' configurations name every symbol.
+// kernel's default, which only Kconfig knows (kerneltest, TestRecipes). The neighbours' configurations name every symbol.
 func holds(t *testing.T, r recipe, config map[string]string, asks [][]ask) {
 	t.Helper()
 	for _, list := range asks {
