@@ -1,6 +1,8 @@
 #!/bin/sh
 # The steps of a kernel's compilation, in the container, in the kernel's source.
 # ARCH and, for another architecture than the container's, CROSS_COMPILE are set.
+# Lists of folders and of targets are meant to be split into words.
+# shellcheck disable=SC2016,SC2046,SC2086
 set -eu
 
 out=/src/out
@@ -134,6 +136,6 @@ compile) make -j"$1" $(targets) ;;
 install) install_kernel ;;
 external) external "$@" ;;
 finish) finish "$@" ;;
-hits) cat /tmp/ccache.log 2>/dev/null | awk '/^(direct|preprocessed)_cache_hit/ { h++ } /^cache_miss/ { m++ } END { print h + 0, m + 0 }' ;;
+hits) touch /tmp/ccache.log && awk '/^(direct|preprocessed)_cache_hit/ { h++ } /^cache_miss/ { m++ } END { print h + 0, m + 0 }' /tmp/ccache.log ;;
 *) fail "unknown step $step" ;;
 esac

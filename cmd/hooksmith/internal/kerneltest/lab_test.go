@@ -304,15 +304,6 @@ func until(t *testing.T, what string, ready func() bool) {
 	}
 }
 
-func writeFile(t *testing.T, dir, name, text string) string {
-	t.Helper()
-	path := filepath.Join(dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func wantParts(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, p := range parts {
