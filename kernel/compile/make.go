@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/client"
@@ -45,6 +46,10 @@ type Result struct {
 	Hits     int
 	Misses   int
 }
+
+// registryTime is how long a registry may take to say whether it has a kernel:
+// nothing to the time of compiling one, but somebody waits.
+const registryTime = 30 * time.Second
 
 // Make sees to it that a kernel is where it is wanted: always in the Docker
 // daemon or the registry. It is compiled if neither has it.
@@ -98,16 +103,15 @@ func (b *Builder) existing(ctx context.Context, d *docker.Daemon, tag name.Tag, 
 	case !errdefs.IsNotFound(err):
 		return nil, nil, d.Explain(err)
 	}
-	img, err := remote.Image(tag, b.remote(ctx, want)...)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
+	patience, cancel := context.WithTimeout(ctx, registryTime)
+	defer cancel()
+	if _, err = remote.Head(tag, b.remote(patience, want)...); err != nil {
 		b.log().Debug("the registry was asked for the kernel", "image", tag.Name(), "error", err)
-		return nil, nil, nil // not there, or not to be asked: it is compiled
+		return nil, nil, ctx.Err() // not there, or not to be asked: it is compiled
 	}
 	result.Where = "the registry"
-	return img, func() {}, nil
+	img, err := remote.Image(tag, b.remote(ctx, want)...)
+	return img, func() {}, err
 }
 
 // saved is an image of the daemon, by way of docker save.
