@@ -61,25 +61,22 @@ func (p *progress) addCountBar(name string, total int) *mpb.Bar {
 		mpb.AppendDecorators(decor.CountersNoUnit("%d of about %d", decor.WCSyncSpace), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 6})))
 }
 
-// Add counts n more. More than the estimate moves the estimate.
+// Add counts n more. More than the estimate is no longer compared with it.
 func (t *countTask) Add(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count += n
-	if t.count >= t.total && t.total > 0 {
-		t.total = t.count + 1
-		if t.bar != nil {
-			t.bar.SetTotal(int64(t.total), false)
-		}
-	}
 	if t.bar != nil {
+		if t.total > 0 && t.count >= t.total {
+			t.bar.SetTotal(int64(t.count)+1, false) // a full bar would go away
+		}
 		t.bar.IncrBy(n)
 		return
 	}
 	if now := t.progress.now(); !t.done && now.Sub(t.printed) >= countInterval {
 		t.printed = now
 		about := ""
-		if t.total > 0 {
+		if t.total > t.count {
 			about = fmt.Sprintf(" of about %d", t.total)
 		}
 		t.progress.printf("%s: %d%s objects\n", t.name, t.count, about)

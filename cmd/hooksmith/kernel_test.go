@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestProgressCount(t *testing.T) {
+	clock := time.Unix(0, 0)
+	var out buffer
+	p := newProgress(&out, false, func() time.Time { return clock })
+	a := p.BeginCount("compiling", 100)
+	b := p.BeginCount("installing", 0)
+	for range 65 {
+		clock = clock.Add(time.Second)
+		a.Add(2) // more than the estimate at the end
+	}
+	b.Done(nil)
+	b.Done(errors.New("ignored"))
+	a.Done(nil)
+	p.BeginCount("broken", 0).Done(errors.New("x"))
+	p.Close()
+	want := `compiling: started (about 100 objects)
+installing: started
+compiling: 60 of about 100 objects
+compiling: 120 objects
+installing: done in 1m5s
+compiling: done, 130 objects in 1m5s
+broken: started
+broken: stopped after 0s
+`
+	if got := out.String(); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// TestProgressCountBars: bars neither end early nor stay, whatever the estimate.
+func TestProgressCountBars(t *testing.T) {
+	var out buffer
+	p := newProgress(&out, true, time.Now)
+	a := p.BeginCount("compiling", 3)
+	for range 10 {
+		a.Add(1)
+	}
+	a.Done(nil)
+	p.BeginCount("installing", 0).Done(nil)
+	p.Close()
+	for _, want := range []string{"compiling: done, 10 objects", "installing: done"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q lacks %q", out.String(), want)
+		}
+	}
+}
+
+// TestKernelTag: what --print-tag prints changes with the configuration, which
+// is the file of the working folder before the one that hooksmith carries.
+func TestKernelTag(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	tree := filepath.Join(dir, "linux")
+	for name, text := range map[string]string{
+		"Makefile": "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 9\nEXTRAVERSION =\n", "Kconfig": "", "Kbuild": "", "init/main.c": "", "arch/x86/Kconfig": "", "arch/arm64/Kconfig": "",
+	} {
+		path := filepath.Join(tree, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tag := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := runHere(t.Context(), append([]string{"kernel", "--print-tag", "--source", tree}, args...)...)
+		if code != exitOK {
+			t.Fatalf("%q: exit code %d: %s", args, code, stderr)
+		}
+		return strings.TrimSpace(stdout)
+	}
+	built := tag("hook-vm-amd64")
+	if !strings.HasPrefix(built, "ghcr.io/tinkerbell/hook/kernel/hook-kernel:6.12.9-") {
+		t.Errorf("tag %s", built)
+	}
+	if got := tag("hook-vm-amd64", "HOOK_KERNEL_OCI_BASE=registry.test/k"); got != "registry.test/k"+built[strings.LastIndex(built, ":"):] {
+		t.Errorf("tag %s", got)
+	}
+	if got := tag("hook-generic-arm64"); got == built {
+		t.Error("two flavors have one tag")
+	}
+	if err := errors.Join(os.MkdirAll("configs/kernel", 0o755), os.WriteFile("configs/kernel/vm-6.12.y-x86_64", []byte("CONFIG_X=y\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	local := tag("hook-vm-amd64")
+	if local == built {
+		t.Error("the configuration of the working folder is not used")
+	}
+	if got := tag("hook-vm-amd64", "--kconfig", "configs/kernel/vm-6.12.y-x86_64"); got != local {
+		t.Errorf("%s with the same configuration as %s", got, local)
+	}
+	for want, args := range map[string][]string{
+		"is not compiled: it is linux-image-amd64": {"hook-debian-amd64"},
+		"--jobs -1":            {"hook-vm-amd64", "--jobs", "-1"},
+		"none.config":          {"hook-vm-amd64", "--kconfig", "none.config"},
+		"is Linux 6.12.9, and": {"hook-default-amd64"},
+		"unexpected argument":  {"hook-vm-amd64", "hook-generic-amd64"},
+	} {
+		code, _, stderr := runHere(t.Context(), append([]string{"kernel", "--print-tag", "--source", tree}, args...)...)
+		if code == exitOK || !strings.Contains(stderr, want) {
+			t.Errorf("%q: exit code %d: %s, want %q", args, code, stderr, want)
+		}
+	}
+}
