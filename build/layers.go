@@ -138,7 +138,7 @@ func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (*os.File
 		if err != nil {
 			return err
 		}
-		_, err = copyContext(ctx, contextWriter{ctx, w}, rc)
+		_, err = copyContext(ctx, w, rc)
 		return errors.Join(err, rc.Close())
 	})
 }
@@ -246,13 +246,13 @@ func (c contextWriter) Write(p []byte) (n int, err error) {
 
 // copyContext copies until the end, or until ctx is done.
 func copyContext(ctx context.Context, w io.Writer, r io.Reader) (n int64, err error) {
-	buf := make([]byte, 256<<10)
+	buf, out := make([]byte, 256<<10), contextWriter{ctx, w}
 	for {
 		if err := ctx.Err(); err != nil {
 			return n, err
 		}
 		k, err := r.Read(buf)
-		if _, werr := w.Write(buf[:k]); werr != nil {
+		if _, werr := out.Write(buf[:k]); werr != nil {
 			return n, werr
 		}
 		n += int64(k)
