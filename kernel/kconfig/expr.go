@@ -99,17 +99,6 @@ func (e *Expr) within(op Op) string {
 	return e.String()
 }
 
-// and joins what both have to hold; nil stands for y.
-func and(l, r *Expr) *Expr {
-	if l == nil {
-		return r
-	}
-	if r == nil {
-		return l
-	}
-	return &Expr{Op: OpAnd, L: l, R: r}
-}
-
 // eval says what e is in c.
 func (t *Tree) eval(e *Expr, c Config) span {
 	if e == nil {

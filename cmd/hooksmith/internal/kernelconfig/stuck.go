@@ -42,7 +42,7 @@ func (s *Session) stuck(now kconfig.Config, w wish, r *kconfig.Reason) error {
 	return e
 }
 
-// join is errors.Join, which also brings the hint of the first that has one.
+// join is errors.Join of all that went wrong, with what came of it.
 func join(errs []error) error {
 	if len(errs) == 0 {
 		return nil
