@@ -82,9 +82,9 @@ func (l *lab) trim(ctx context.Context, w io.Writer) error {
 
 // unused are folders of which the small kernel compiles nothing.
 var unused = regexp.MustCompile(`^(Documentation|LICENSES|drivers/(gpu|media|staging|infiniband|iio|usb|mtd|scsi|net/(wireless|ethernet|dsa|can))|sound|` +
-	`tools/(testing|perf)|arch/(alpha|arc|arm|csky|hexagon|loongarch|m68k|microblaze|mips|nios2|openrisc|parisc|powerpc|riscv|s390|sh|sparc|um|xtensa))/`)
+	`tools/(testing|perf)|arch/(alpha|arc|arm|csky|hexagon|loongarch|m68k|microblaze|mips|nios2|openrisc|parisc|powerpc|riscv|s390|sh|sparc|xtensa))/`)
 
 func wanted(name string) bool {
 	base := path.Base(name)
-	return !unused.MatchString(name) || strings.HasPrefix(base, "Kconfig") || base == "Makefile" || base == "Kbuild"
+	return !unused.MatchString(name) || strings.HasPrefix(base, "Kconfig") || strings.HasPrefix(base, "Makefile") || strings.HasPrefix(base, "Kbuild")
 }
