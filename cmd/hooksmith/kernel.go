@@ -101,7 +101,7 @@ func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
 
 func (a *app) tellKernel(r *compile.Result, o *kernelCommand, took time.Duration) {
 	if r.Compiled {
-		fmt.Fprintf(a.stderr, "Linux %s compiled in %s: %d objects, %d of them from ccache's cache\n", r.Release, took.Round(time.Second), r.Objects, r.Hits)
+		fmt.Fprintf(a.stderr, "Linux %s compiled in %s: %d objects; ccache had %d files and had to compile %d\n", r.Release, took.Round(time.Second), r.Objects, r.Hits, r.Misses)
 	} else {
 		fmt.Fprintf(a.stderr, "%s is in %s already (--force compiles it anyway)\n", r.Ref, r.Where)
 	}

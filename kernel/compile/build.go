@@ -25,9 +25,9 @@ import (
 type Kernel struct {
 	Image   v1.Image
 	Release string // 6.12.48, with what the configuration adds
-	Objects int    // that were compiled or came from the cache
-	Hits    int    // objects out of ccache's cache
-	Misses  int    // objects that were compiled
+	Objects int    // of the kernel, its modules and the programs that build it
+	Hits    int    // files that ccache had in its cache
+	Misses  int    // files that it had to compile
 	dir     string
 }
 
