@@ -79,7 +79,7 @@ remember() {
 # look for the kernel themselves, as those of Intel's drivers, are told where it
 # is; all others are kbuild's.
 external() {
-	dir=/src/external/$1/$2
+	dir=$(cd "/src/external/$1/$2" && pwd) # kbuild compares paths as text
 	release=$(release)
 	if [ -f "$dir/Makefile" ] && grep -qE '^[^#]*\bKSRC\b' "$dir/Makefile"; then
 		make -C "$dir" -j"$3" KSRC="$PWD" KOBJ="$PWD" BUILD_KERNEL="$release" KVER="$release"
@@ -88,6 +88,7 @@ external() {
 	fi
 	[ -n "$(find "$dir" -name '*.ko' -print -quit)" ] || fail "external module $1: it was built, but there is no .ko file"
 	make M="$dir" INSTALL_MOD_PATH="$out/modules" INSTALL_MOD_STRIP=1 INSTALL_MOD_DIR="updates/$1" DEPMOD=true modules_install
+	[ -n "$(find "$out/modules/lib/modules/$release/updates/$1" -name '*.ko*' -print -quit)" ] || fail "external module $1: it was built, but not installed"
 }
 
 release() { make -s kernelrelease; }
