@@ -7,8 +7,9 @@ import (
 
 const (
 	window      = 32 << 10
-	outputSize  = window + 256<<10
-	outputSlack = 258 + 16 // a match, copied in pieces
+	outputMask  = 256<<10 - 1
+	outputArray = outputMask + 1 + 16
+	outputSize  = outputMask + 1 - 512 // there is room for a match, copied in pieces
 
 	literalBits, distanceBits, plainBits = 11, 9, 7
 )
@@ -16,9 +17,9 @@ const (
 // inflater decompresses one deflate stream (RFC 1951) after the other.
 type inflater struct {
 	input
-	out  []byte // history, and what is new
-	pos  int    // end of that
-	from int    // where this stream's history begins
+	out  *[outputArray]byte // history, and what is new
+	pos  int                // end of that
+	from int                // where this stream's history begins
 
 	block    blockState
 	last     bool
@@ -44,7 +45,7 @@ func (z *inflater) slide() {
 		return
 	}
 	shift := z.pos - window
-	copy(z.out, z.out[shift:z.pos])
+	copy(z.out[:], z.out[shift:z.pos])
 	z.pos = window
 	z.from = max(z.from-shift, 0)
 }
@@ -177,8 +178,8 @@ func (z *inflater) dynamicCodes() error {
 			return errCorrupt
 		}
 		z.take(uint(e & 15))
-		value, times := z.repeated(uint8(e>>16), lengths[max(i-1, 0)])
-		if i+times > literal+distance || i == 0 && e>>16 == 16 {
+		value, times := z.repeated(uint8(e>>8), lengths[max(i-1, 0)])
+		if i+times > literal+distance || i == 0 && uint8(e>>8) == 16 {
 			return errCorrupt
 		}
 		for range times {

@@ -1,23 +1,25 @@
 package gunzip
 
 import (
-	"encoding/binary"
 	"errors"
 	"io"
 )
 
 const (
-	inputSize = 128 << 10
-	inputPad  = 16 // zeros after the end, so that eight bytes can always be read
+	inputMask  = 128<<10 - 1
+	inputArray = inputMask + 1 + 8
+	inputSize  = inputMask + 1 - inputPad
+	ahead      = 16 // bytes that symbols may take before it looks how many there are
+	inputPad   = 32 // zeros after the end, so that so many and eight more can always be read
 )
 
 // input is the compressed side: bytes, and the bits that were taken from them.
 type input struct {
 	src io.Reader
-	in  []byte // inputPad longer than what it can hold
-	at  int    // next byte
-	end int    // of what was read
-	eof bool   // there is no more than that
+	in  *[inputArray]byte // inputPad longer than what it can hold
+	at  int               // next byte
+	end int               // of what was read
+	eof bool              // there is no more than that
 
 	bits uint64 // the next is the lowest; what is above n is undefined
 	n    uint   // how many of them
@@ -27,7 +29,7 @@ type input struct {
 // want back.
 func (r *input) more() error {
 	drop := max(r.at-8, 0)
-	kept := copy(r.in, r.in[drop:r.end])
+	kept := copy(r.in[:], r.in[drop:r.end])
 	r.at, r.end = r.at-drop, kept
 	for empty := 0; ; empty++ {
 		n, err := r.src.Read(r.in[r.end:inputSize])
@@ -39,7 +41,7 @@ func (r *input) more() error {
 			return nil
 		case err != nil:
 			return err
-		case r.end-kept >= 16 || r.end == inputSize:
+		case r.end-kept >= ahead || r.end == inputSize:
 			return nil
 		case n == 0 && empty > 100:
 			return io.ErrNoProgress
@@ -51,7 +53,7 @@ func (r *input) more() error {
 
 // need makes sure that there are at least 56 bits, zeros after the end.
 func (r *input) need() error {
-	if r.at+8 > r.end && !r.eof {
+	if r.at+ahead > r.end && !r.eof {
 		if err := r.more(); err != nil {
 			return err
 		}
@@ -78,7 +80,7 @@ func (r *input) ended() (bool, error) {
 
 // refill fills bits from in, where eight bytes must be.
 func (r *input) refill() {
-	r.bits |= binary.LittleEndian.Uint64(r.in[r.at:]) << (r.n & 63)
+	r.bits |= load(r.in, uint(r.at)) << (r.n & 63)
 	r.at += int(63-r.n) >> 3
 	r.n |= 56
 }

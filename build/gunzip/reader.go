@@ -22,8 +22,8 @@ type Reader struct {
 func NewReader(r io.Reader) (*Reader, error) {
 	z := &Reader{}
 	z.src = r
-	z.in = make([]byte, inputSize+inputPad)
-	z.out = make([]byte, outputSize+outputSlack)
+	z.in = new([inputArray]byte)
+	z.out = new([outputArray]byte)
 	if err := z.header(); err != nil {
 		return nil, err
 	}

@@ -5,16 +5,17 @@ import "math/bits"
 // An entry of a table says what the next bits are. It is zero where no code
 // begins like that; else
 //
-//	literal  1<<31 | value<<16            | length of the code
-//	number   base<<16 | length<<8         | length and extra bits
-//	link     index<<16 | isLink | bits<<8 | bits of the first table
-//	end      isEnd                        | length
+//	literal  isLiteral | value<<8            | length of the code
+//	number   isNumber | base<<14 | length<<8 | length and extra bits
+//	link     isLink | index<<16 | bits of the second table<<8
+//	end      isEnd                           | length
 type entry uint32
 
 const (
 	isLiteral entry = 1 << 31
-	isLink    entry = 1 << 15
-	isEnd     entry = 1 << 14
+	isNumber  entry = 1 << 30
+	isLink    entry = 1 << 29
+	isEnd     entry = 1 << 12
 
 	maxLength  = 15
 	maxLiteral = 288
@@ -93,7 +94,7 @@ func (t *table) link(size uint, lengths []uint8, next [maxLength + 2]uint) {
 			continue
 		}
 		first := &t.entries[code&(1<<size-1)]
-		*first = max(*first, isLink|entry(uint(n)-size)<<8|entry(size))
+		*first = max(*first, isLink|entry(uint(n)-size)<<8)
 	}
 	for i := range 1 << size {
 		if e := t.entries[i]; e != 0 {
@@ -113,7 +114,7 @@ func (t *table) enter(code, n uint, meaning entry) {
 	if n > t.bits {
 		l := part[code&(1<<t.bits-1)]
 		size = uint(l >> 8 & 15)
-		part = t.entries[l>>16:][:1<<size]
+		part = t.entries[l>>16&tableMask:][:1<<size]
 		code >>= t.bits
 		n -= t.bits
 	}
@@ -132,11 +133,11 @@ var (
 func literalMeanings() []entry {
 	var m []entry
 	for v := range 256 {
-		m = append(m, isLiteral|entry(v)<<16)
+		m = append(m, isLiteral|entry(v)<<8)
 	}
 	m = append(m, isEnd)
 	lengths := numbers(31, 28, 3, 8, 4, 0)
-	lengths[28] = 258 << 16
+	lengths[28] = isNumber | 258<<14
 	return append(m, lengths...)
 }
 
@@ -148,7 +149,7 @@ func numbers(n, defined int, base, first, step, extra entry) []entry {
 		if e := entry(i); e >= first && (e-first)%step == 0 {
 			extra++
 		}
-		m[i] = base<<16 | extra
+		m[i] = isNumber | base<<14 | extra
 		base += 1 << extra
 	}
 	return m
@@ -158,7 +159,7 @@ func numbers(n, defined int, base, first, step, extra entry) []entry {
 func plainMeanings() []entry {
 	m := make([]entry, 19)
 	for v := range m {
-		m[v] = entry(v) << 16
+		m[v] = isLiteral | entry(v)<<8
 	}
 	return m
 }
