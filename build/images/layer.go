@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -60,21 +61,53 @@ func (l *layer) Compressed() (io.ReadCloser, error) {
 	return newVerified(rc, rc.Close, l.desc.Digest, l.desc.Size), nil
 }
 
-// Uncompressed returns the layer's tar. The last Read fails unless the
-// compressed bytes and the tar had their hashes.
+// Uncompressed returns the layer's tar. The last Read fails unless it had its
+// hash, the diff ID that the configuration names.
 func (l *layer) Uncompressed() (io.ReadCloser, error) {
-	rc, err := l.Compressed()
-	if err != nil || l.desc.Digest == l.diffID { // not compressed
-		return rc, err
+	if l.desc.Digest == l.diffID { // not compressed
+		return l.Compressed()
+	}
+	rc, explain, err := l.packed()
+	if err != nil {
+		return nil, err
 	}
 	r, release, err := decompress(rc)
 	if err != nil {
 		rc.Close()
-		return nil, fmt.Errorf("layer %s: %w", l.desc.Digest, err)
+		return nil, fmt.Errorf("layer %s: %w", l.desc.Digest, explain(err))
 	}
 	v := newVerified(r, func() error { release(); return rc.Close() }, l.diffID, -1)
 	v.limit = max(freeUnpacked, l.desc.Size*maxExpansion)
+	v.explain = explain
 	return v, nil
+}
+
+// packed opens the layer for unpacking. A file that is here is not hashed:
+// whatever unpacks to the diff ID is the layer. If it turns out not to,
+// explain finds out whether the file was damaged or never was the layer.
+func (l *layer) packed() (rc io.ReadCloser, explain func(error) error, err error) {
+	if rc, err = l.open(l.desc); err != nil {
+		return nil, nil, fmt.Errorf("layer %s: %w", l.desc.Digest, err)
+	}
+	switch rc.(type) {
+	case *os.File, *storedFile:
+		return rc, l.explain, nil
+	}
+	return newVerified(rc, rc.Close, l.desc.Digest, l.desc.Size), func(err error) error { return err }, nil
+}
+
+// explain returns the error of reading the compressed bytes, or err if they
+// are what was promised.
+func (l *layer) explain(err error) error {
+	rc, openErr := l.Compressed()
+	if openErr != nil {
+		return err
+	}
+	defer rc.Close()
+	if _, damage := io.Copy(io.Discard, rc); damage != nil {
+		return damage
+	}
+	return fmt.Errorf("blob %s: %w", l.desc.Digest, err)
 }
 
 var (
@@ -123,6 +156,8 @@ type verified struct {
 	limit int64 // 0: none
 	n     int64
 	bad   func() // called once when the bytes are wrong
+
+	explain func(error) error // nil: none; knows why the bytes are wrong
 }
 
 func newVerified(r io.Reader, closer func() error, want v1.Hash, size int64) *verified {
@@ -148,6 +183,8 @@ func (v *verified) Read(p []byte) (int, error) {
 		if got := hex.EncodeToString(v.h.Sum(nil)); got != v.want.Hex {
 			return 0, v.wrong(fmt.Errorf("wrong content: its digest is sha256:%s, want %s", got, v.want))
 		}
+	case err != nil && v.explain != nil:
+		err = v.explain(err)
 	}
 	return n, err
 }
@@ -157,6 +194,9 @@ func (v *verified) wrong(err error) error {
 		v.bad()
 		v.bad = nil
 		return fmt.Errorf("%w (the cached copy was damaged and is gone now: run the command again)", err)
+	}
+	if v.explain != nil {
+		return v.explain(err)
 	}
 	return err
 }

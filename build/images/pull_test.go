@@ -190,6 +190,57 @@ func TestDamagedCacheIsRepairedByTheNextRun(t *testing.T) {
 	contents(t, img)
 }
 
+// TestDamageIsFoundByUnpacking: the compressed bytes of a file are not hashed
+// then; the error is of them all the same, or names the blob.
+func TestDamageIsFoundByUnpacking(t *testing.T) {
+	tr := newRegistry(t)
+	blob := gzLayer(t, 1, 30_000)
+	tr.add(t, "a:1", imageOf(t, "amd64", blob))
+	s := sources(t)
+	img := mustImage(t, s, tr.ref("a:1"))
+	contents(t, img)
+	path := s.store.blobPath(digestOf(t, blob))
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpack := func() error {
+		rc, err := img.(*image).layers[0].Uncompressed()
+		if err != nil {
+			return err
+		}
+		defer rc.Close()
+		_, err = bytes.NewBuffer(nil).ReadFrom(rc)
+		return err
+	}
+	for _, at := range []int{0, 5, len(good) / 2, len(good) - 8, len(good) - 1} { // another size would be fetched again at once
+		damaged := bytes.Clone(good)
+		damaged[at] ^= 0x10
+		if err := os.WriteFile(path, damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := unpack(); err != nil {
+			wantError(t, err, "wrong content", digestOf(t, blob).String(), "run the command again")
+		} else if at != 5 { // a byte of the time, which is not content
+			t.Errorf("no error after a change of byte %d", at)
+		}
+		contents(t, img) // fetched again
+	}
+	// The blob is what the manifest says, but never was this layer.
+	wrong := *img.(*image).layers[0].(*layer)
+	wrong.diffID = v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", 64)}
+	rc, err := wrong.Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rc.Close()
+	_, err = bytes.NewBuffer(nil).ReadFrom(rc)
+	wantError(t, err, "blob "+digestOf(t, blob).String()+": wrong content")
+	if err := unpack(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestTwoProcessesShareACache(t *testing.T) {
 	tr := newRegistry(t)
 	tr.add(t, "a:1", imageOf(t, "amd64", gzLayer(t, 1, 100_000), gzLayer(t, 2, 100_000), gzLayer(t, 3, 100_000)))
