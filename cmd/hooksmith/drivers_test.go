@@ -113,7 +113,7 @@ func TestDriversTargets(t *testing.T) {
 		{"hook-no-such", `there is no file, folder or flavor "hook-no-such"`, "hooksmith list"},
 		{dir + "/none", "there is no file, folder or flavor", ""},
 		{"armbian-meson64-edge", "flavor armbian-meson64-edge cannot be built", ""},
-		{"hook-latest-lts-amd64", "kernel 6.6 generic: ", "make it with: hooksmith kernel hook-latest-lts-amd64"},
+		{"hook-latest-lts-amd64", "kernel 6.6 generic was not found", "make it with: hooksmith kernel hook-latest-lts-amd64"},
 		{"example.invalid/kernel:1", "image example.invalid/kernel:1 (there is no file of this name): ", ""},
 	} {
 		code, _, stderr := runHere(t.Context(), "drivers", "check", tt.ref, "--pci", "8086:1593", "--offline", "--cache-dir", t.TempDir())
