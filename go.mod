@@ -44,6 +44,8 @@ require (
 	pault.ag/go/debian v0.18.0
 )
 
+require github.com/agnivade/levenshtein v1.2.2
+
 require (
 	aead.dev/minisign v0.3.0
 	cloud.google.com/go/compute/metadata v0.9.0 // indirect

@@ -3,6 +3,8 @@ package linuxkit
 import (
 	"fmt"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // Error is a mistake in a file or label. Parse and Resolve join all that they
@@ -84,7 +86,7 @@ func didYouMean(given string, names []string) string {
 		return ""
 	}
 	for _, name := range names {
-		d := distance(strings.ToLower(given), strings.ToLower(name))
+		d := levenshtein.ComputeDistance(strings.ToLower(given), strings.ToLower(name))
 		if d < bestDistance && d < len(name) {
 			best, bestDistance = name, d
 		}
@@ -93,25 +95,4 @@ func didYouMean(given string, names []string) string {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is the Levenshtein distance, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

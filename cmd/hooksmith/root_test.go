@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 )
 
@@ -87,7 +88,7 @@ func TestEditDistance(t *testing.T) {
 	}{
 		{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"memry", "memory", 1}, {"biuld", "build", 2},
 	} {
-		if got := editDistance(tt.a, tt.b); got != tt.want {
+		if got := levenshtein.ComputeDistance(tt.a, tt.b); got != tt.want {
 			t.Errorf("%q, %q: %d, want %d", tt.a, tt.b, got, tt.want)
 		}
 	}

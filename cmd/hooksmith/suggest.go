@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -11,7 +12,7 @@ import (
 func suggest(err error, names []string, prefix, word string) error {
 	best, distance := "", 3 // more than two slips is another word
 	for _, name := range names {
-		if d := editDistance(word, name); d < distance && d < len(name) {
+		if d := levenshtein.ComputeDistance(word, name); d < distance && d < len(name) {
 			best, distance = name, d
 		}
 	}
@@ -41,24 +42,4 @@ func commandNames(parent *cobra.Command) []string {
 		}
 	}
 	return names
-}
-
-// editDistance is Levenshtein's, by bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

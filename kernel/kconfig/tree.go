@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // Pos is a line of a Kconfig file or Makefile.
@@ -177,7 +179,7 @@ func nearest(name string, names func(yield func(string) bool)) []string {
 		if d := len(known) - len(name); d > limit || d < -limit {
 			continue
 		}
-		if d := editDistance(name, known); d <= limit && d < len(known) {
+		if d := levenshtein.ComputeDistance(name, known); d <= limit && d < len(known) {
 			found = append(found, near{known, d})
 		}
 	}
@@ -189,26 +191,6 @@ func nearest(name string, names func(yield func(string) bool)) []string {
 		result = append(result, n.name)
 	}
 	return result
-}
-
-// editDistance is Levenshtein's, by bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 func comparePos(a, b Pos) int {
