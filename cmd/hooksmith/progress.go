@@ -76,8 +76,14 @@ func (p *progress) printf(format string, args ...any) {
 	_, _ = fmt.Fprintf(p, format, args...)
 }
 
-// addBar returns nil where bars cannot be drawn.
+// addBar returns nil where bars cannot be drawn. It shows bytes.
 func (p *progress) addBar(name string, total int64) *mpb.Bar {
+	return p.drawBar(name, total, []decor.Decorator{decor.CurrentKiloByte("% .1f")}, decor.CountersKiloByte("% .1f / % .1f", decor.WCSyncSpace))
+}
+
+// drawBar returns nil where bars cannot be drawn. Without a total, it shows so
+// far and the time that is gone; with one, counters and the time that is left.
+func (p *progress) drawBar(name string, total int64, soFar []decor.Decorator, counters decor.Decorator) *mpb.Bar {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.tty {
@@ -90,10 +96,10 @@ func (p *progress) addBar(name string, total int64) *mpb.Bar {
 	gone := mpb.BarRemoveOnComplete()
 	if total <= 0 {
 		return p.bars.New(0, mpb.SpinnerStyle().PositionLeft(), label, gone,
-			mpb.AppendDecorators(decor.CurrentKiloByte("% .1f"), decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 6})))
+			mpb.AppendDecorators(append(soFar, decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 6}))...))
 	}
 	return p.bars.New(total, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"), label, gone,
-		mpb.AppendDecorators(decor.CountersKiloByte("% .1f / % .1f", decor.WCSyncSpace), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 6})))
+		mpb.AppendDecorators(counters, decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 6})))
 }
 
 // task is one line of progress. Its methods may be called concurrently.

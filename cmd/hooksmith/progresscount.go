@@ -32,7 +32,8 @@ type countTask struct {
 func (p *progress) BeginCount(name string, total int) *countTask {
 	t := &countTask{progress: p, name: name, total: total, start: p.now()}
 	t.printed = t.start
-	if t.bar = p.addCountBar(name, total); t.bar == nil {
+	t.bar = p.drawBar(name, int64(total), nil, decor.CountersNoUnit("%d of about %d", decor.WCSyncSpace))
+	if t.bar == nil {
 		about := ""
 		if total > 0 {
 			about = fmt.Sprintf(" (about %d objects)", total)
@@ -40,25 +41,6 @@ func (p *progress) BeginCount(name string, total int) *countTask {
 		p.printf("%s: started%s\n", name, about)
 	}
 	return t
-}
-
-// addCountBar returns nil where bars cannot be drawn.
-func (p *progress) addCountBar(name string, total int) *mpb.Bar {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.tty {
-		return nil
-	}
-	if p.bars == nil {
-		p.bars = mpb.New(mpb.WithOutput(p.out), mpb.WithWidth(64), mpb.WithAutoRefresh())
-	}
-	label := mpb.PrependDecorators(decor.Name(shorten(name, 40), decor.WCSyncSpaceR))
-	gone := mpb.BarRemoveOnComplete()
-	if total <= 0 {
-		return p.bars.New(0, mpb.SpinnerStyle().PositionLeft(), label, gone, mpb.AppendDecorators(decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 6})))
-	}
-	return p.bars.New(int64(total), mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"), label, gone,
-		mpb.AppendDecorators(decor.CountersNoUnit("%d of about %d", decor.WCSyncSpace), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 6})))
 }
 
 // Add counts n more. More than the estimate is no longer compared with it.
