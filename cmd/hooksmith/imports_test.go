@@ -36,7 +36,7 @@ var below = map[string][]string{
 	"build/fetch":     {},
 	"build/docker":    {},
 	"kernel":          {"self"},
-	"kernel/drivers":  {"kernel"},
+	"kernel/drivers":  {"kernel", "guest/modalias"}, // which module is loaded is for HookOS to say
 	"kernel/compile":  {"build/docker", "kernel", "kernel/source", "kernel/kconfig"},
 	"embed":           {"self"},
 	"serve":           {"self"},

@@ -3,6 +3,8 @@ package modules
 import (
 	"sort"
 	"strings"
+
+	"hooksmith/guest/modalias"
 )
 
 // matchAliases finds the modules for each of the queries in texts of the form of modules.alias ("alias PATTERN MODULE"
@@ -38,7 +40,7 @@ func matching(sorted []query, pattern string) []query {
 	at := sort.Search(len(sorted), func(i int) bool { return sorted[i].text >= front })
 	var found []query
 	for ; at < len(sorted) && strings.HasPrefix(sorted[at].text, front); at++ {
-		if glob(rest, sorted[at].text[len(front):]) {
+		if modalias.Match(rest, sorted[at].text[len(front):]) {
 			found = append(found, sorted[at])
 		}
 	}
@@ -66,7 +68,7 @@ func cutAlias(line string) (pattern, module string, ok bool) {
 
 // literalFront splits a pattern before its first wildcard, the front normalised.
 func literalFront(pattern string) (front, rest string) {
-	end := strings.IndexAny(pattern, wildcards)
+	end := strings.IndexAny(pattern, modalias.Wildcards)
 	if end < 0 {
 		end = len(pattern)
 	}

@@ -103,3 +103,6 @@ func readText(file string) (string, error) {
 	}
 	return b.String(), nil
 }
+
+// normalise gives the one spelling of a module name or alias that comparisons use.
+func normalise(name string) string { return strings.ReplaceAll(name, "-", "_") }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"hooksmith/guest/modalias"
 )
 
 // aliases finds the modules whose patterns a modalias fits. It is made once
@@ -46,7 +48,7 @@ func (a *aliases) add(text, module string) {
 		}
 		return
 	}
-	if strings.ContainsAny(bus, wildcards) {
+	if strings.ContainsAny(bus, modalias.Wildcards) {
 		a.other = append(a.other, p)
 		return
 	}
@@ -91,7 +93,7 @@ func (a *aliases) match(d *Device) []found {
 		name := normalAlias(d.Modalias)
 		for _, list := range [][]pattern{a.byBus[d.Bus], a.other} {
 			for _, p := range list {
-				if glob(p.text, name) {
+				if modalias.Match(p.text, name) {
 					note(p, certainly)
 				}
 			}

@@ -1,6 +1,10 @@
 package drivers
 
-import "testing"
+import (
+	"testing"
+
+	"hooksmith/guest/modalias"
+)
 
 func TestParsePCI(t *testing.T) {
 	for _, tt := range []struct {
@@ -48,7 +52,7 @@ func FuzzMatchPCI(f *testing.F) {
 			}
 		}
 		text := pattern.Modalias() + "*"
-		fits := glob(text, whole.Modalias())
+		fits := modalias.Match(text, whole.Modalias())
 		if got := matchPCI(pattern, whole); (got == certainly) != fits || got == maybe || got == byClass {
 			t.Fatalf("%s, %s: %v, fnmatch says %v", text, whole.Modalias(), got, fits)
 		}

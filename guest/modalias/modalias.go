@@ -1,14 +1,16 @@
-package modules
+// Package modalias matches module aliases as modprobe does, for the guest, which loads modules, and for those who say
+// beforehand which one it will load. It imports nothing of ours.
+package modalias
 
 import "strings"
 
-// wildcards are the characters that end the literal prefix of an alias pattern.
-const wildcards = `*?[\`
+// Wildcards are the characters that end the literal prefix of an alias pattern.
+const Wildcards = `*?[\`
 
-// glob says whether s matches the pattern of a module alias, by the rules of fnmatch(3) without flags: * and ? match
-// a slash too, which path.Match does not allow. As in modprobe, - and _ are the same outside of brackets; s has been
-// normalised already. It takes time proportional to the product of the lengths at worst.
-func glob(pattern, s string) bool {
+// Match says whether s matches the pattern of a module alias, by the rules of fnmatch(3) without flags: * and ? match
+// a slash too, which path.Match does not allow. As in modprobe, - and _ are the same outside of brackets; s has
+// underscores only. It takes time proportional to the product of the lengths at worst.
+func Match(pattern, s string) bool {
 	star, retry := -1, 0
 	p, i := 0, 0
 	for i < len(s) {
@@ -86,6 +88,3 @@ func inClass(class string, c byte) bool {
 	}
 	return !want
 }
-
-// normalise gives the one spelling of a module name or alias that comparisons use.
-func normalise(name string) string { return strings.ReplaceAll(name, "-", "_") }
