@@ -1,6 +1,7 @@
 package tftp
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -63,6 +64,7 @@ func (o origin) key() key { return key{o.client, o.local} }
 type packet struct {
 	origin
 	data []byte
+	came int64 // when the kernel received it, in Unix nanoseconds; 0: not known
 }
 
 // listener is the socket that requests come to.
@@ -85,7 +87,7 @@ func (l *plain) read() ([]packet, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.one[0] = packet{origin{client: addrPort(addr), addr: addr}, l.buf[:n]}
+	l.one[0] = packet{origin: origin{client: addrPort(addr), addr: addr}, data: l.buf[:n]}
 	return l.one[:], nil
 }
 
@@ -148,7 +150,15 @@ type transfers struct {
 type shard struct {
 	sync.RWMutex
 	running map[key]*transfer
-	ended   map[key]time.Time
+	ended   map[key]ending
+}
+
+// ending is what is kept of a transfer that has ended.
+type ending struct {
+	at        time.Time
+	sent      bool // something of a file; where nothing was, an acknowledgement is a stranger's
+	raw       []byte
+	confirmed int64
 }
 
 const (
@@ -160,7 +170,7 @@ func newTransfers() *transfers {
 	t := &transfers{}
 	for i := range t.shards {
 		t.shards[i].running = map[key]*transfer{}
-		t.shards[i].ended = map[key]time.Time{}
+		t.shards[i].ended = map[key]ending{}
 	}
 	return t
 }
@@ -189,19 +199,18 @@ func (t *transfers) add(k key, x *transfer) *transfer {
 	return nil
 }
 
-// remove takes the transfer of its key away. One that sent nothing of a file has no end, the zero time: an
-// acknowledgement from there is a stranger's.
-func (t *transfers) remove(k key, end time.Time) {
+// remove takes the transfer of its key away and keeps how it ended, if something was sent.
+func (t *transfers) remove(k key, end ending) {
 	s := t.shard(k)
 	s.Lock()
 	defer s.Unlock()
 	delete(s.running, k)
-	if end.IsZero() {
+	if !end.sent {
 		return
 	}
 	if len(s.ended) >= endedKept {
-		for old, at := range s.ended {
-			if end.Sub(at) > endedFor || len(s.ended) >= endedKept {
+		for old, e := range s.ended {
+			if end.at.Sub(e.at) > endedFor || len(s.ended) >= endedKept {
 				delete(s.ended, old)
 			}
 		}
@@ -209,12 +218,29 @@ func (t *transfers) remove(k key, end time.Time) {
 	s.ended[k] = end
 }
 
-func (t *transfers) endedLately(k key, now time.Time) bool {
+func (t *transfers) lately(k key, now time.Time) (ending, bool) {
 	s := t.shard(k)
 	s.RLock()
 	defer s.RUnlock()
-	at, ok := s.ended[k]
-	return ok && now.Sub(at) < endedFor
+	e, ok := s.ended[k]
+	return e, ok && now.Sub(e.at) < endedFor
+}
+
+func (t *transfers) endedLately(k key, now time.Time) bool {
+	_, ok := t.lately(k, now)
+	return ok
+}
+
+// copyOfEnded reports whether a request is a late copy of one whose transfer has ended already.
+func (t *transfers) copyOfEnded(p packet, now time.Time) bool {
+	e, ok := t.lately(p.key(), now)
+	return ok && p.copyOf(e.raw, e.confirmed)
+}
+
+// copyOf reports whether a request had arrived when the client first acknowledged the transfer of the same request: then
+// it is a copy of that, read late, while the client's next request comes after its acknowledgements.
+func (p packet) copyOf(raw []byte, confirmed int64) bool {
+	return p.came != 0 && p.came < confirmed && bytes.Equal(p.data, raw)
 }
 
 // stopAll ends every running transfer.

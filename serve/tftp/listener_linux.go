@@ -68,6 +68,9 @@ func (l *udpListener) setup(fd int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return fmt.Errorf("setting SO_REUSEADDR: %w", err)
 	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		return fmt.Errorf("setting SO_TIMESTAMPNS: %w", err)
+	}
 	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20) // a rack powers on at once; less is no error
 	l.device, _ = unix.GetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
 	l.fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
@@ -84,35 +87,34 @@ func (l *udpListener) read() ([]packet, error) {
 	for i := range n {
 		m := &l.messages[i]
 		p := &l.packets[i]
-		*p = packet{origin{client: addrPort(m.Addr)}, m.Buffers[0][:m.N]}
-		p.local, p.iface = destination(m.OOB[:m.NN])
+		*p = packet{origin: origin{client: addrPort(m.Addr)}, data: m.Buffers[0][:m.N]}
+		p.readControl(m.OOB[:m.NN])
 	}
 	return l.packets[:n], nil
 }
 
-// destination reads the address and interface that a packet came to. For a broadcast that is the address to answer from;
-// a multicast group is no address to answer from and left out.
-func destination(oob []byte) (netip.Addr, int) {
+// readControl reads when a packet came and the address and interface that it came to. For a broadcast that is the address
+// to answer from; a multicast group is no address to answer from and left out.
+func (p *packet) readControl(oob []byte) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
-		return netip.Addr{}, 0
+		return
 	}
-	var local netip.Addr
-	iface := 0
 	for _, m := range messages {
 		switch {
+		case m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= int(unsafe.Sizeof(unix.Timespec{})):
+			p.came = (*unix.Timespec)(unsafe.Pointer(&m.Data[0])).Nano()
 		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
 			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&m.Data[0]))
-			return localIPv4(info), int(info.Ifindex)
-		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
+			p.local, p.iface = localIPv4(info), int(info.Ifindex)
+		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo && !p.local.IsValid():
 			info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&m.Data[0]))
-			iface = int(info.Ifindex)
+			p.iface = int(info.Ifindex)
 			if a := netip.AddrFrom16(info.Addr).Unmap(); !a.IsMulticast() {
-				local = a
+				p.local = a
 			}
 		}
 	}
-	return local, iface
 }
 
 // localIPv4 is where to answer from. The kernel leaves that out for packets that were queued before it was asked to tell:

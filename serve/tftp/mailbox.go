@@ -123,7 +123,7 @@ func (m *mailbox) close() []packet {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if opcode(m.other) == opRead {
-		return []packet{{m.origin, m.other}}
+		return []packet{{origin: m.origin, data: m.other}}
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ func (e *engine) request(p packet, now time.Time) {
 		t.requestAgain(p, now)
 		return
 	}
+	if e.running.copyOfEnded(p, now) {
+		return
+	}
 	if !e.admission.request(p.client.Addr(), now) {
 		e.drops.add(e.log, now, "requests above the rate", p.client)
 		return
@@ -95,8 +98,12 @@ type later struct {
 // client ends this transfer next: then it was its next request, which overtook the end on its way here. Another request,
 // or the same after a long silence, means that the client has given this transfer up.
 func (t *transfer) requestAgain(p packet, now time.Time) {
+	confirmed := t.confirmed.Load()
+	if p.copyOf(t.raw, confirmed) {
+		return
+	}
 	p.data = bytes.Clone(p.data)
-	under := t.confirmed.Load()
+	under := confirmed != 0
 	t.again.Store(&later{p, under})
 	if !bytes.Equal(p.data, t.raw) || under && now.Sub(time.Unix(0, t.heard.Load())) > restartAfter {
 		t.superseded.Store(true)

@@ -127,7 +127,7 @@ func (s *socket) giveBack() error {
 
 // received is the last packet as one of the listening socket.
 func (s *socket) received(n int) packet {
-	p := packet{s.origin, append([]byte(nil), s.buf.in[:n]...)}
+	p := packet{origin: s.origin, data: append([]byte(nil), s.buf.in[:n]...)}
 	if s.fromPeer() {
 		return p
 	}

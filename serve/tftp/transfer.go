@@ -24,7 +24,7 @@ type transfer struct {
 	superseded atomic.Bool
 	stopped    atomic.Bool
 	finished   atomic.Bool  // it is no longer among the running
-	confirmed  atomic.Bool  // the client acknowledged something
+	confirmed  atomic.Int64 // Unix nanoseconds of the client's first acknowledgement; 0: none yet
 	heard      atomic.Int64 // Unix nanoseconds of the last progress
 
 	// The run.
@@ -233,13 +233,14 @@ func (t *transfer) packet(p []byte, now time.Time) (end outcome, over bool) {
 		if !ok {
 			return outcome{}, false
 		}
+		t.confirmed.CompareAndSwap(0, now.UnixNano())
 		end = outcome{kind: Aborted, err: *e, fromClient: true}
 		if t.base == 0 && t.request.Size && (e.Code == CodeOption || e.Code == CodeUndefined) {
 			end.kind = Probe
 		}
 		return end, true
 	case opRead, opWrite:
-		t.requestAgain(packet{t.origin, p}, now)
+		t.requestAgain(packet{origin: t.origin, data: p}, now)
 	}
 	return outcome{}, false
 }
@@ -275,8 +276,8 @@ func (t *transfer) ack(block uint16, now time.Time) {
 // progress notes that the client moved on.
 func (t *transfer) progress(now time.Time) {
 	t.heard.Store(now.UnixNano())
-	if !t.confirmed.Load() {
-		t.confirmed.Store(true)
+	if t.confirmed.Load() == 0 {
+		t.confirmed.Store(now.UnixNano())
 	}
 	t.forgetCopy()
 	if t.base > 1 {
@@ -322,7 +323,7 @@ func (t *transfer) silent(now time.Time) bool {
 	}
 	t.timeouts++
 	patience := t.GiveUp / 3
-	if t.confirmed.Load() {
+	if t.confirmed.Load() != 0 {
 		patience = max(t.GiveUp, 3*t.timeout)
 	}
 	if now.Sub(time.Unix(0, t.heard.Load())) >= patience {
@@ -372,11 +373,7 @@ func (t *transfer) leave(l link) {
 // finish frees the port and starts what the client asked for meanwhile.
 func (t *transfer) finish() {
 	now := time.Now()
-	end := now
-	if t.link.Load() == nil { // the request was refused
-		end = time.Time{}
-	}
-	t.running.remove(t.key(), end)
+	t.running.remove(t.key(), ending{at: now, sent: t.link.Load() != nil, raw: t.raw, confirmed: t.confirmed.Load()})
 	t.finished.Store(true)
 	t.startLater(now)
 }
