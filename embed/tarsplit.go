@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash"
-	"hash/crc64"
 	"io"
 	"path"
 	"strings"
@@ -27,7 +26,8 @@ type recorder struct {
 	r       io.Reader
 	sum     hash.Hash    // nil: not needed
 	raw     bytes.Buffer // since the last entry
-	content hash.Hash64  // not nil while a file's content passes
+	content isoSum
+	inFile  bool // a file's content passes
 
 	out   bytes.Buffer
 	gz    *gzip.Writer
@@ -36,8 +36,6 @@ type recorder struct {
 	seen  map[string]bool
 	err   error
 }
-
-var crcTable = crc64.MakeTable(crc64.ISO)
 
 // Bounds of what is kept in memory of a layer.
 const (
@@ -75,8 +73,8 @@ func (rec *recorder) Read(p []byte) (int, error) {
 	if rec.sum != nil {
 		rec.sum.Write(p[:n])
 	}
-	if rec.content != nil {
-		rec.content.Write(p[:n])
+	if rec.inFile {
+		_, _ = rec.content.Write(p[:n])
 		return n, err
 	}
 	rec.raw.Write(p[:n])
@@ -124,12 +122,13 @@ func (rec *recorder) entry(hdr *tar.Header, copies func() error) error {
 		e.NameRaw = []byte(hdr.Name)
 	}
 	if size > 0 {
-		rec.content = crc64.New(crcTable)
+		rec.content.reset()
+		rec.inFile = true
 	}
 	err := copies()
-	if rec.content != nil {
-		e.Payload = rec.content.Sum(nil)
-		rec.content = nil
+	if rec.inFile {
+		e.Payload = rec.content.sum()
+		rec.inFile = false
 	}
 	rec.add(e)
 	return err
