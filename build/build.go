@@ -12,6 +12,7 @@ import (
 
 	"hooksmith/build/debian"
 	"hooksmith/build/fetch"
+	"hooksmith/build/initramfs"
 	"hooksmith/embed"
 )
 
@@ -32,8 +33,11 @@ func Build(ctx context.Context, opt Options) (*Artifacts, error) {
 		return a, out.close()
 	}
 	b := &builder{Plan: p, out: out, layers: newLayers(opt.Cache)}
+	if !opt.OneSegment && opt.Format != Tar {
+		b.ahead = initramfs.NewAhead(b.segmentOptions())
+	}
 	a, err := b.build(ctx)
-	return a, errors.Join(err, b.layers.Close(), out.close())
+	return a, errors.Join(err, b.ahead.Close(), b.layers.Close(), out.close())
 }
 
 // builder is a Plan at work.
@@ -42,6 +46,7 @@ type builder struct {
 	out    *output
 	layers *layers
 	store  *embed.Store // docker's, with the embedded images; nil until it is made
+	ahead  *initramfs.Ahead
 }
 
 func (b *builder) build(ctx context.Context) (*Artifacts, error) {
@@ -69,7 +74,7 @@ func (b *builder) build(ctx context.Context) (*Artifacts, error) {
 	}
 	// 5. Write kernel and initramfs, or everything as one tar.
 	a := b.describe(k, tree)
-	embedded, err := b.embedTrees(ctx)
+	embedded, err := b.embedTrees(ctx, tree)
 	if err != nil {
 		return nil, err
 	}

@@ -150,26 +150,41 @@ type embeddedTree struct {
 
 // embedTrees are the parts of the store: the one with the folders first, then
 // one for each layer, so that an image more leaves the others' as they are.
-func (b *builder) embedTrees(ctx context.Context) ([]embeddedTree, error) {
+// With ahead, each is compressed as soon as it is there, over the base
+// tree and the folders.
+func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embeddedTree, error) {
 	store, err := b.embedStore(ctx)
 	if store == nil || err != nil {
 		return nil, err
 	}
-	out := make([]embeddedTree, len(store.Layers)+1)
 	task := b.observer().Begin("embedding images", 0)
+	unpack := func(ctx context.Context, l *embed.Layer) (embeddedTree, error) {
+		t, err := b.layers.tree(ctx, []v1.Layer{l})
+		if err != nil {
+			return embeddedTree{}, fmt.Errorf("%s: %w", strings.Join(usersOf(store, l), ", "), err)
+		}
+		task.Add(t.Size())
+		return embeddedTree{name: groupEmbed + " " + l.Name(), tree: t.Place(embedDir), holds: usersOf(store, l)}, nil
+	}
+	out := make([]embeddedTree, len(store.Layers)+1)
+	if out[0], err = unpack(ctx, store.Head); err != nil {
+		task.Done(err)
+		return nil, err
+	}
+	below := []*rootfs.Tree{out[0].tree}
+	if base != nil {
+		below = []*rootfs.Tree{base, out[0].tree}
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(unpackParallel)
-	all := append([]*embed.Layer{store.Head}, store.Layers...)
-	for _, i := range heaviestFirst(all) { // so that no long one is alone at the end
-		l := all[i]
-		g.Go(func() error {
-			t, err := b.layers.tree(gctx, []v1.Layer{l})
-			if err != nil {
-				return fmt.Errorf("%s: %w", strings.Join(usersOf(store, l), ", "), err)
+	for _, i := range heaviestFirst(store.Layers) { // so that no long one is alone at the end
+		g.Go(func() (err error) {
+			t, err := unpack(gctx, store.Layers[i])
+			if err == nil && b.ahead != nil {
+				err = b.ahead.Compress(gctx, below, b.embedSegment(t))
 			}
-			out[i] = embeddedTree{name: groupEmbed + " " + l.Name(), tree: t.Place(embedDir), holds: usersOf(store, l)}
-			task.Add(t.Size())
-			return nil
+			out[i+1] = t
+			return err
 		})
 	}
 	err = g.Wait()
@@ -186,12 +201,7 @@ func heaviestFirst(all []*embed.Layer) []int {
 	for i := range order {
 		order[i] = i
 	}
-	heavy := func(i int) int64 {
-		if all[i].ImageLayer() == nil {
-			return 0
-		}
-		return weight(all[i].ImageLayer())
-	}
+	heavy := func(i int) int64 { return weight(all[i].ImageLayer()) }
 	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(heavy(j), heavy(i)) })
 	return order
 }
@@ -227,10 +237,13 @@ func (b *builder) withMountScript(t *rootfs.Tree) (*rootfs.Tree, error) {
 func (b *builder) embedCuts(trees []embeddedTree) []cut {
 	var cuts []cut
 	for _, t := range trees {
-		seg := initramfs.Segment{Name: t.name, Tree: t.tree, Compression: b.opt.Compression, Level: b.opt.level(), Epoch: time.Time{}}
-		cuts = append(cuts, cut{seg, t.holds})
+		cuts = append(cuts, cut{b.embedSegment(t), t.holds})
 	}
 	return cuts
+}
+
+func (b *builder) embedSegment(t embeddedTree) initramfs.Segment {
+	return initramfs.Segment{Name: t.name, Tree: t.tree, Compression: b.opt.Compression, Level: b.opt.level(), Epoch: time.Time{}}
 }
 
 // describeEmbedded tells in hook.json what docker will have.

@@ -84,7 +84,10 @@ func embedder(cache *fetch.Cache, source linuxkit.Resolver, wants ...embed.Want)
 
 // writeEmbedded writes the segments of the embedded images, as a build does.
 func (b *builder) writeEmbedded(ctx context.Context, w io.Writer, tmp string) ([]initramfs.Info, error) {
-	trees, err := b.embedTrees(ctx)
+	opt := initramfs.Options{TempDir: tmp, Cache: b.opt.Cache, Program: b.opt.Program}
+	b.ahead = initramfs.NewAhead(opt)
+	defer b.ahead.Close()
+	trees, err := b.embedTrees(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +103,8 @@ func (b *builder) writeEmbedded(ctx context.Context, w io.Writer, tmp string) ([
 	if attributes != nil {
 		cuts = append(cuts, *attributes)
 	}
-	return initramfs.Write(ctx, w, segmentsOf(cuts), initramfs.Options{TempDir: tmp, Cache: b.opt.Cache, Program: b.opt.Program})
+	opt.Ahead = b.ahead
+	return initramfs.Write(ctx, w, segmentsOf(cuts), opt)
 }
 
 // TestEmbedSegments: what the kernel unpacks, and what the init then sets, is

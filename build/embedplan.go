@@ -45,7 +45,7 @@ func NewEmbedPlan(ctx context.Context, opt Options) (plan *EmbedPlan, err error)
 	if err := b.prefetchImages(ctx); err != nil {
 		return nil, err
 	}
-	trees, err := b.embedTrees(ctx)
+	trees, err := b.embedTrees(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

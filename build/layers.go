@@ -14,6 +14,7 @@ import (
 
 	"hooksmith/build/fetch"
 	"hooksmith/build/rootfs"
+	"hooksmith/embed"
 )
 
 // identified is a layer that can be named without being unpacked, such as a
@@ -110,7 +111,8 @@ func (s *layers) open(ctx context.Context, key string, l v1.Layer) (*rootfs.Laye
 	if err != nil {
 		return nil, err
 	}
-	return s.loadIndex(ctx, key, tar, st.Size())
+	_, stored := l.(*embed.Layer) // of docker's store, in which nothing is looked for that is there twice
+	return s.loadIndex(ctx, key, tar, st.Size(), !stored)
 }
 
 // isGenerated reports whether a layer was made here and is small: it is not
@@ -171,16 +173,19 @@ func (s *layers) cached(l v1.Layer) bool {
 // read them again in every build; large ones are seldom of one size.
 const smallFile = 64 << 10
 
-// loadIndex reads the cached index of a layer tar, or makes it.
-func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size int64) (*rootfs.Layer, error) {
+// loadIndex reads the cached index of a layer tar, or makes it, with the hashes
+// of small files or without.
+func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size int64, hash bool) (*rootfs.Layer, error) {
 	var made *rootfs.Layer
 	f, err := s.cache.Derive(ctx, "layer index 2\n"+key, func(ctx context.Context, w io.Writer) error {
 		var err error
 		if made, err = rootfs.Index(tar, size); err != nil {
 			return err
 		}
-		if err := made.Hash(ctx, smallFile); err != nil {
-			return err
+		if hash {
+			if err := made.Hash(ctx, smallFile); err != nil {
+				return err
+			}
 		}
 		b, err := made.MarshalBinary()
 		if err == nil {

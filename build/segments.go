@@ -28,13 +28,15 @@ func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *roo
 		if err != nil {
 			return err
 		}
-		opt := initramfs.Options{TempDir: b.out.tmp, Progress: task.Add}
+		opt := initramfs.Options{TempDir: b.out.tmp}
 		if !b.opt.OneSegment {
-			opt.Cache, opt.Program = b.opt.Cache, b.opt.Program
+			opt = b.segmentOptions()
+			opt.Ahead = b.ahead
 			opt.Placed = func(infos []initramfs.Info) (int, io.WriterAt) {
 				return w.place(ctx, b.opt.Cache, infos), io.NewOffsetWriter(w.f, early)
 			}
 		}
+		opt.Progress = task.Add
 		infos, err := initramfs.Write(ctx, w, segmentsOf(cuts), opt)
 		for i, info := range infos {
 			a.Segments = append(a.Segments, Segment{
@@ -49,6 +51,11 @@ func (b *builder) writeInitramfs(ctx context.Context, k *openedKernel, tree *roo
 	})
 	task.Done(err)
 	return err
+}
+
+// segmentOptions are for segments, which the cache keeps.
+func (b *builder) segmentOptions() initramfs.Options {
+	return initramfs.Options{TempDir: b.out.tmp, Cache: b.opt.Cache, Program: b.opt.Program}
 }
 
 // writeMicrocode writes the uncompressed archive that the kernel reads before

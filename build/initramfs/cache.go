@@ -26,11 +26,7 @@ const cacheVersion = "4"
 
 // fromCache returns the compressed segment that the cache has, or that write
 // makes for it. In the cache the segment's SHA-256 stands behind its bytes.
-func fromCache(ctx context.Context, p plan, opt Options, write func(context.Context, io.Writer) (Info, error)) (part, error) {
-	key, err := p.key(opt.Program)
-	if err != nil {
-		return part{}, err
-	}
+func fromCache(ctx context.Context, p plan, key string, opt Options, write func(context.Context, io.Writer) (Info, error)) (part, error) {
 	made := false
 	f, err := opt.Cache.Derive(ctx, key, func(ctx context.Context, w io.Writer) error {
 		made = true

@@ -54,6 +54,9 @@ type Options struct {
 	// Cache, if not nil, keeps compressed segments. What Write returns and
 	// writes is the same with and without.
 	Cache Cache
+	// Ahead, if not nil, has segments that were compressed before. It needs
+	// Cache and Program to be its own.
+	Ahead *Ahead
 	// Placed, if not nil, is called when all segments are compressed and before
 	// any is written, with where they will be. The first n of them are then
 	// written to at, several at once, and the rest to the Writer of Write.
@@ -150,37 +153,61 @@ func (p part) remove() error {
 // would take more than memoryLimit wait for each other, which costs little:
 // each alone keeps the processors busy.
 func compressAll(ctx context.Context, plans []plan, parts []part, opt Options) error {
-	const memoryLimit = 192 << 20
 	memory := semaphore.NewWeighted(memoryLimit)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, i := range largestFirst(plans) {
-		p := plans[i]
-		enc := p.seg.Compression.encoder(p.seg.Level, p.size)
-		write := func(ctx context.Context, w io.Writer) (Info, error) {
-			need := min(enc.memory, memoryLimit)
-			if err := memory.Acquire(ctx, need); err != nil {
-				return Info{}, err
-			}
-			defer memory.Release(need)
-			return compress(ctx, w, p, enc, opt.Progress)
-		}
 		g.Go(func() (err error) {
-			if opt.Cache != nil {
-				parts[i], err = fromCache(ctx, p, opt, write)
-			} else if parts[i], err = newPart(opt.TempDir); err == nil {
-				parts[i].info, err = write(ctx, parts[i].file)
-			}
-			if err == nil && enc.verify && !parts[i].cached {
-				err = parts[i].verify(ctx, memory)
-			}
-			if err != nil {
-				return fmt.Errorf("segment %q: %w", p.seg.Name, err)
+			if parts[i], err = plans[i].part(ctx, opt, memory); err != nil {
+				return fmt.Errorf("segment %q: %w", plans[i].seg.Name, err)
 			}
 			return nil
 		})
 	}
 	return g.Wait()
+}
+
+// part is the compressed segment: one that is there already, or a new one. The
+// caller removes it, also that of an error.
+func (p plan) part(ctx context.Context, opt Options, memory *semaphore.Weighted) (part, error) {
+	if opt.Cache == nil {
+		return p.compressed(ctx, "", opt, memory)
+	}
+	key, err := p.key(opt.Program)
+	if err != nil {
+		return part{}, err
+	}
+	made, ok := opt.Ahead.take(key)
+	if !ok {
+		return p.compressed(ctx, key, opt, memory)
+	}
+	made.info.Name = p.seg.Name
+	if opt.Progress != nil {
+		opt.Progress(p.size)
+	}
+	return made, nil
+}
+
+// compressed makes the segment, or finds it in the cache under its key.
+func (p plan) compressed(ctx context.Context, key string, opt Options, memory *semaphore.Weighted) (made part, err error) {
+	enc := p.seg.Compression.encoder(p.seg.Level, p.size)
+	write := func(ctx context.Context, w io.Writer) (Info, error) {
+		need := min(enc.memory, memoryLimit)
+		if err := memory.Acquire(ctx, need); err != nil {
+			return Info{}, err
+		}
+		defer memory.Release(need)
+		return compress(ctx, w, p, enc, opt.Progress)
+	}
+	if opt.Cache != nil {
+		made, err = fromCache(ctx, p, key, opt, write)
+	} else if made, err = newPart(opt.TempDir); err == nil {
+		made.info, err = write(ctx, made.file)
+	}
+	if err == nil && enc.verify && !made.cached {
+		err = made.verify(ctx, memory)
+	}
+	return made, err
 }
 
 // largestFirst orders plans so that no long one runs alone at the end.

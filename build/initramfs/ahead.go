@@ -1,0 +1,88 @@
+package initramfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"hooksmith/build/rootfs"
+)
+
+// memoryLimit is what the encoders and decoders of a Write may take together.
+const memoryLimit = 192 << 20
+
+// Ahead compresses segments while the trees of others are still being made.
+// A Write whose Options name it takes what it finds there and compresses the
+// rest, so that its result is the same with and without.
+type Ahead struct {
+	opt    Options
+	memory *semaphore.Weighted
+	mu     sync.Mutex
+	parts  map[string]part // by key
+}
+
+// NewAhead returns an Ahead for a Write with the same Cache, which must not be
+// nil, and Program. The caller closes it after Write.
+func NewAhead(opt Options) *Ahead {
+	return &Ahead{opt: opt, memory: semaphore.NewWeighted(memoryLimit), parts: map[string]part{}}
+}
+
+// Compress makes a segment, as Write will if the trees of the segments before
+// it have, together, what those of below have. It may be called by several
+// goroutines at once.
+func (a *Ahead) Compress(ctx context.Context, below []*rootfs.Tree, seg Segment) error {
+	all := make([]Segment, 0, len(below)+1)
+	for _, t := range below {
+		all = append(all, Segment{Tree: t})
+	}
+	plans, err := planAll(append(all, seg))
+	if err != nil {
+		return nil // Write knows all segments, and says what is wrong
+	}
+	p := plans[len(plans)-1]
+	key, err := p.key(a.opt.Program)
+	if err != nil {
+		return fmt.Errorf("segment %q: %w", seg.Name, err)
+	}
+	made, err := p.compressed(ctx, key, a.opt, a.memory)
+	if err != nil {
+		return errors.Join(fmt.Errorf("segment %q: %w", seg.Name, err), made.remove())
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, twice := a.parts[key]; twice {
+		return made.remove()
+	}
+	a.parts[key] = made
+	return nil
+}
+
+// take gives a segment away, if it is there.
+func (a *Ahead) take(key string) (part, bool) {
+	if a == nil {
+		return part{}, false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, ok := a.parts[key]
+	delete(a.parts, key)
+	return p, ok
+}
+
+// Close drops what no Write took. A nil Ahead has nothing.
+func (a *Ahead) Close() error {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, p := range a.parts {
+		errs = append(errs, p.remove())
+	}
+	clear(a.parts)
+	return errors.Join(errs...)
+}
