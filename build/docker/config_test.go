@@ -1,28 +1,15 @@
 package docker
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-func writeDockerContext(t *testing.T, dir, name, meta string) string {
-	t.Helper()
-	sum := sha256.Sum256([]byte(name))
-	path := filepath.Join(dir, "contexts", "meta", hex.EncodeToString(sum[:]))
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(path, "meta.json"), []byte(meta), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "contexts", "tls", hex.EncodeToString(sum[:]), "docker")
-}
+	"hooksmith/build/docker/dockertest"
+)
 
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
@@ -40,18 +27,18 @@ func TestFind(t *testing.T) {
 	}
 	config := func(current string) string {
 		d := t.TempDir()
-		writeDockerContext(t, d, "lab", meta("ssh://me@lab"))
-		writeDockerContext(t, d, "socket", meta("unix:///lab.sock"))
-		writeDockerContext(t, d, "empty", `{}`)
-		writeDockerContext(t, d, "broken", `{`)
-		tls := writeDockerContext(t, d, "tls", meta("tcp://lab:2376"))
+		dockertest.WriteContext(t, d, "lab", meta("ssh://me@lab"))
+		dockertest.WriteContext(t, d, "socket", meta("unix:///lab.sock"))
+		dockertest.WriteContext(t, d, "empty", `{}`)
+		dockertest.WriteContext(t, d, "broken", `{`)
+		tls := dockertest.WriteContext(t, d, "tls", meta("tcp://lab:2376"))
 		if err := os.MkdirAll(tls, 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(tls, "ca.pem"), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		writeDockerContext(t, d, "skip", strings.Replace(meta("tcp://lab:2376"), "false", "true", 1))
+		dockertest.WriteContext(t, d, "skip", strings.Replace(meta("tcp://lab:2376"), "false", "true", 1))
 		if err := os.WriteFile(filepath.Join(d, "config.json"), fmt.Appendf(nil, `{"currentContext":%q,"HttpHeaders":{"X":"1"}}`, current), 0o644); err != nil {
 			t.Fatal(err)
 		}

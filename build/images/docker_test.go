@@ -2,21 +2,16 @@ package images
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	dockerimage "github.com/docker/docker/api/types/image"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"hooksmith/build/docker"
+	"hooksmith/build/docker/dockertest"
 )
 
 // testDaemon is the Docker daemon of all tests of this package, started by the
@@ -52,16 +47,7 @@ func startDocker() {
 	if d.socket = os.Getenv("HOOKSMITH_TEST_DOCKER_SOCKET"); d.socket != "" {
 		return
 	}
-	path, err := exec.LookPath("dockerd")
-	switch {
-	case runtime.GOARCH != "amd64":
-		d.reason = "the tests' images are for amd64"
-		return
-	case os.Getuid() != 0:
-		d.reason = "dockerd needs root"
-		return
-	case err != nil:
-		d.reason = "dockerd is not installed (apt-get install docker.io)"
+	if d.reason = dockertest.Missing(); d.reason != "" {
 		return
 	}
 	dir, err := os.MkdirTemp("", "images-docker")
@@ -69,44 +55,13 @@ func startDocker() {
 		d.reason = err.Error()
 		return
 	}
-	d.socket = filepath.Join(dir, "docker.sock")
-	var log bytes.Buffer
-	cmd := exec.Command(path, "--data-root", dir+"/data", "--exec-root", dir+"/exec", "-H", "unix://"+d.socket, "--pidfile", dir+"/pid",
-		"--bridge=none", "--iptables=false", "--ip6tables=false") // no container of these tests has a network
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	daemon, err := dockertest.Start(dir)
+	if err != nil {
 		d.reason = err.Error()
+		_ = os.RemoveAll(dir)
 		return
 	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
-	d.stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-exited:
-		case <-time.After(time.Minute):
-			_ = cmd.Process.Kill()
-			<-exited
-		}
-		_ = os.RemoveAll(dir)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	for {
-		if c, err := (docker.Config{Host: "unix://" + d.socket}).Connect(ctx); err == nil {
-			c.Close()
-			return
-		}
-		select {
-		case <-exited:
-			d.reason = "dockerd ended: " + log.String()
-			return
-		case <-ctx.Done():
-			d.reason = "dockerd did not get ready in three minutes"
-			return
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	d.socket, d.stop = daemon.Socket, func() { daemon.Stop(); _ = os.RemoveAll(dir) }
 }
 
 func environment(m map[string]string) func(string) string {

@@ -2,8 +2,6 @@ package images
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -13,20 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-func writeDockerContext(t *testing.T, dir, name, meta string) string {
-	t.Helper()
-	sum := sha256.Sum256([]byte(name))
-	path := filepath.Join(dir, "contexts", "meta", hex.EncodeToString(sum[:]))
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(path, "meta.json"), []byte(meta), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "contexts", "tls", hex.EncodeToString(sum[:]), "docker")
-}
+	"hooksmith/build/docker/dockertest"
+)
 
 func TestDockerIsNotThere(t *testing.T) {
 	dir := t.TempDir()
@@ -123,7 +110,7 @@ func TestDockerContextWithTLS(t *testing.T) {
 	}
 	dir := t.TempDir()
 	u, _ := url.Parse(tr.URL)
-	tls := writeDockerContext(t, dir, "far", fmt.Sprintf(`{"Endpoints":{"docker":{"Host":"tcp://%s"}}}`, u.Host))
+	tls := dockertest.WriteContext(t, dir, "far", fmt.Sprintf(`{"Endpoints":{"docker":{"Host":"tcp://%s"}}}`, u.Host))
 	if err := os.MkdirAll(tls, 0o755); err != nil {
 		t.Fatal(err)
 	}

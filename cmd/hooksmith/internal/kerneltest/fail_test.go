@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	dockerimage "github.com/docker/docker/api/types/image"
+
+	"hooksmith/build/docker/dockertest"
 )
 
 // TestKilled: a compilation that ends before its end leaves nothing but the
@@ -145,13 +147,13 @@ func TestNoSpace(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
-	d, err := startDockerd(filepath.Join(disk, "docker"))
+	d, err := dockertest.Start(filepath.Join(disk, "docker"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.stop)
+	t.Cleanup(d.Stop)
 	cmd := l.command(t, l.kernelArgs("hook-vm-amd64", "--source", l.trimmedSource(t))...)
-	cmd.Env = append(cmd.Env, "DOCKER_HOST=unix://"+d.socket)
+	cmd.Env = append(cmd.Env, "DOCKER_HOST=unix://"+d.Socket)
 	r := l.run(t, cmd)
 	if r.code != 1 {
 		t.Errorf("exit code %d", r.code)

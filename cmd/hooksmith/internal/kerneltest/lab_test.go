@@ -26,6 +26,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	"hooksmith/build/docker"
+	"hooksmith/build/docker/dockertest"
 	"hooksmith/build/fetch"
 )
 
@@ -103,16 +104,16 @@ func (l *lab) start() error {
 	if l.socket = os.Getenv("HOOKSMITH_KERNEL_SOCKET"); l.socket != "" {
 		return nil
 	}
-	if os.Getuid() != 0 {
-		return errors.New("dockerd needs root; HOOKSMITH_KERNEL_SOCKET names a Docker daemon that runs")
+	if reason := dockertest.Missing(); reason != "" {
+		return errors.New(reason + "; HOOKSMITH_KERNEL_SOCKET names a Docker daemon that runs")
 	}
-	d, err := startDockerd(filepath.Join(l.dir, "docker"))
+	d, err := dockertest.Start(filepath.Join(l.dir, "docker"))
 	if err != nil {
 		return err
 	}
-	l.socket = d.socket
-	l.cleanup = append(l.cleanup, d.stop)
-	return l.importBase(d.socket)
+	l.socket = d.Socket
+	l.cleanup = append(l.cleanup, d.Stop)
+	return l.importBase(d.Socket)
 }
 
 // importBase gives a daemon debian:stable, made of Debian's packages, unless
@@ -152,61 +153,6 @@ func (l *lab) importBase(socket string) error {
 		err = fmt.Errorf("docker import: %s", said)
 	}
 	return err
-}
-
-// dockerd is a Docker daemon of the tests.
-type dockerd struct {
-	socket string
-	stop   func()
-}
-
-// startDockerd starts a daemon with all of its files in dir. Its containers
-// have no network but that of the host, so that several daemons do not meet.
-func startDockerd(dir string) (*dockerd, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	run, err := os.MkdirTemp("", "hkd") // the path of a socket has to be short
-	if err != nil {
-		return nil, err
-	}
-	d := &dockerd{socket: filepath.Join(run, "docker.sock")}
-	var log bytes.Buffer
-	cmd := exec.Command("dockerd", "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(run, "exec"),
-		"-H", "unix://"+d.socket, "--pidfile", filepath.Join(run, "pid"), "--bridge=none", "--iptables=false", "--ip6tables=false")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	exited := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(exited) }()
-	d.stop = func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-exited:
-		case <-time.After(time.Minute):
-			_ = cmd.Process.Kill()
-			<-exited
-		}
-		_ = os.RemoveAll(run)
-	}
-	for deadline := time.Now().Add(3 * time.Minute); ; {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		c, err := (docker.Config{Host: "unix://" + d.socket}).Connect(ctx)
-		cancel()
-		if err == nil {
-			return d, c.Close()
-		}
-		select {
-		case <-exited:
-			return nil, fmt.Errorf("dockerd ended: %s", log.String())
-		case <-time.After(100 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			d.stop()
-			return nil, errors.New("dockerd did not get ready in three minutes")
-		}
-	}
 }
 
 // daemon is a client of the lab's daemon.
