@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -246,27 +245,9 @@ func (p *packages) paths(ctx context.Context, pkg *debian.Package) ([]string, er
 }
 
 // unpackedPackage gives fn the tree of a package.
-func unpackedPackage(layer *debian.Layer, fn func(*rootfs.Tree) error) (err error) {
-	f, err := os.CreateTemp("", "hooksmith-drivers-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	tar, err := layer.Uncompressed()
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(f, tar)
-	if err = errors.Join(err, tar.Close()); err != nil {
-		return err
-	}
-	indexed, err := rootfs.Index(f, n)
-	if err != nil {
-		return err
-	}
-	tree, err := rootfs.Flatten(indexed)
-	if err != nil {
+func unpackedPackage(layer *debian.Layer, fn func(*rootfs.Tree) error) error {
+	if err := rootfs.Unpacked(layer.Uncompressed, fn); err != nil {
 		return fmt.Errorf("package %s: %w", layer.Package, err)
 	}
-	return fn(tree)
+	return nil
 }

@@ -16,7 +16,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -191,29 +190,9 @@ func (a *archive) modules(ctx context.Context, arch kernel.Arch) (*debian.Packag
 }
 
 // unpacked gives fn the files of a package.
-func (a *archive) unpacked(ctx context.Context, pkg *debian.Package, fn func(fs.FS) error) (err error) {
-	f, err := os.CreateTemp("", "drivertable-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
-	tar, err := debian.NewLayer(pkg, func() (io.ReadCloser, error) { return pkg.Open(ctx, a.cache, a.repo.Mirrors()) }).Uncompressed()
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(f, tar)
-	if err = errors.Join(err, tar.Close()); err != nil {
-		return err
-	}
-	layer, err := rootfs.Index(f, n)
-	if err != nil {
-		return err
-	}
-	tree, err := rootfs.Flatten(layer)
-	if err != nil {
-		return err
-	}
-	return fn(tree.FS())
+func (a *archive) unpacked(ctx context.Context, pkg *debian.Package, fn func(fs.FS) error) error {
+	layer := debian.NewLayer(pkg, func() (io.ReadCloser, error) { return pkg.Open(ctx, a.cache, a.repo.Mirrors()) })
+	return rootfs.Unpacked(layer.Uncompressed, func(tree *rootfs.Tree) error { return fn(tree.FS()) })
 }
 
 // symbols reads the Makefiles of the kernel's source: path of a module to
