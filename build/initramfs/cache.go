@@ -14,8 +14,9 @@ import (
 )
 
 // Cache keeps files by a key that names everything that they depend on
-// (fetch.Cache). It makes each at most once. Write calls Derive from several
-// goroutines at once.
+// (fetch.Cache). It makes each at most once, and keeps none whose mk fails. The
+// Writer is an empty file, and an io.ReaderAt of it. Write calls Derive from
+// several goroutines at once.
 type Cache interface {
 	Derive(ctx context.Context, key string, mk func(ctx context.Context, w io.Writer) error) (*os.File, error)
 }
@@ -26,11 +27,15 @@ const cacheVersion = "4"
 
 // fromCache returns the compressed segment that the cache has, or that write
 // makes for it. In the cache the segment's SHA-256 stands behind its bytes.
-func fromCache(ctx context.Context, p plan, key string, opt Options, write func(context.Context, io.Writer) (Info, error)) (part, error) {
+func fromCache(ctx context.Context, p plan, key string, opt Options, write func(context.Context, rereadable) (Info, error)) (part, error) {
 	made := false
 	f, err := opt.Cache.Derive(ctx, key, func(ctx context.Context, w io.Writer) error {
 		made = true
-		info, err := write(ctx, w)
+		f, ok := w.(rereadable)
+		if !ok {
+			return errors.New("the cache's new file cannot be read back")
+		}
+		info, err := write(ctx, f)
 		if err != nil {
 			return err
 		}

@@ -190,24 +190,35 @@ func (p plan) part(ctx context.Context, opt Options, memory *semaphore.Weighted)
 
 // compressed makes the segment, or finds it in the cache under its key.
 func (p plan) compressed(ctx context.Context, key string, opt Options, memory *semaphore.Weighted) (made part, err error) {
-	enc := p.seg.Compression.encoder(p.seg.Level, p.size)
-	write := func(ctx context.Context, w io.Writer) (Info, error) {
-		need := min(enc.memory, memoryLimit)
-		if err := memory.Acquire(ctx, need); err != nil {
-			return Info{}, err
-		}
-		defer memory.Release(need)
-		return compress(ctx, w, p, enc, opt.Progress)
-	}
+	write := func(ctx context.Context, f rereadable) (Info, error) { return p.writeTo(ctx, f, opt.Progress, memory) }
 	if opt.Cache != nil {
-		made, err = fromCache(ctx, p, key, opt, write)
-	} else if made, err = newPart(opt.TempDir); err == nil {
+		return fromCache(ctx, p, key, opt, write)
+	}
+	if made, err = newPart(opt.TempDir); err == nil {
 		made.info, err = write(ctx, made.file)
 	}
-	if err == nil && enc.verify && !made.cached {
-		err = made.verify(ctx, memory)
-	}
 	return made, err
+}
+
+// rereadable is what a segment is written to, and read back from.
+type rereadable interface {
+	io.Writer
+	io.ReaderAt
+}
+
+// writeTo compresses the segment into an empty file, and verifies it.
+func (p plan) writeTo(ctx context.Context, f rereadable, progress func(int64), memory *semaphore.Weighted) (Info, error) {
+	enc := p.seg.Compression.encoder(p.seg.Level, p.size)
+	need := min(enc.memory, memoryLimit)
+	if err := memory.Acquire(ctx, need); err != nil {
+		return Info{}, err
+	}
+	info, err := compress(ctx, f, p, enc, progress)
+	memory.Release(need)
+	if err == nil && enc.verify {
+		err = verify(ctx, f, info, memory)
+	}
+	return info, err
 }
 
 // largestFirst orders plans so that no long one runs alone at the end.

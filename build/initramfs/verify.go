@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sync/semaphore"
@@ -20,14 +19,15 @@ var errUndecodable = errors.New("what was compressed does not decompress to what
 // verify decompresses a segment that zstdlong has just made, with the decoder
 // of others, and compares the checksum: a fault of the encoder ends the build
 // and not, weeks later, the boot of a machine. It takes a seventh of the time
-// of compressing, mostly beside the segments that are still being made.
-func (p part) verify(ctx context.Context, memory *semaphore.Weighted) error {
-	need := min(int64(zstdlong.DefaultWindow), p.info.Unpacked) + 8<<20
+// of compressing, mostly beside the segments that are still being made. The
+// cache gets the segment after it.
+func verify(ctx context.Context, r io.ReaderAt, info Info, memory *semaphore.Weighted) error {
+	need := min(int64(zstdlong.DefaultWindow), info.Unpacked) + 8<<20
 	if err := memory.Acquire(ctx, need); err != nil {
 		return err
 	}
 	defer memory.Release(need)
-	d, err := zstd.NewReader(io.NewSectionReader(p.file, 0, p.info.Size),
+	d, err := zstd.NewReader(io.NewSectionReader(r, 0, info.Size),
 		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(zstdlong.DefaultWindow))
 	if err != nil {
 		return err
@@ -38,16 +38,11 @@ func (p part) verify(ctx context.Context, memory *semaphore.Weighted) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		err = fmt.Errorf("%w (%v)", errUndecodable, err)
-	case n != p.info.Unpacked:
-		err = fmt.Errorf("%w (%d bytes of %d)", errUndecodable, n, p.info.Unpacked)
-	default:
-		return nil
+		return fmt.Errorf("%w (%v)", errUndecodable, err)
+	case n != info.Unpacked:
+		return fmt.Errorf("%w (%d bytes of %d)", errUndecodable, n, info.Unpacked)
 	}
-	if !p.named { // it is the cache's, and must not be found there again
-		_ = os.Remove(p.file.Name())
-	}
-	return err
+	return nil
 }
 
 // contextWriter drops what is written until ctx ends.

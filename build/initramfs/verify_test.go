@@ -1,55 +1,81 @@
 package initramfs
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sync/semaphore"
+
+	"hooksmith/build/fetch"
 )
 
-// A frame that another decoder does not take, or takes for other content, ends
-// the build, and the cache does not keep it.
+// A frame that another decoder does not take, or takes for other content, is
+// found.
 func TestVerify(t *testing.T) {
 	good, infos := write(t, Segment{Name: "s", Tree: cacheTree(t, map[string]string{"f": strings.Repeat("0123456789", 50_000)})})
 	good = good[:infos[0].Size]
 	for _, tt := range []struct {
 		name   string
-		change func(p *part, b []byte) []byte
+		change func(info *Info, b []byte) []byte
 		want   error
 	}{
-		{"right", func(_ *part, b []byte) []byte { return b }, nil},
-		{"another checksum", func(_ *part, b []byte) []byte { b[len(b)-1] ^= 1; return b }, errUndecodable},
-		{"another block", func(_ *part, b []byte) []byte { b[len(b)/2] ^= 0xff; return b }, errUndecodable},
-		{"cut off", func(p *part, b []byte) []byte { p.info.Size -= 9; return b[:len(b)-9] }, errUndecodable},
-		{"too little", func(p *part, b []byte) []byte { p.info.Unpacked++; return b }, errUndecodable},
+		{"right", func(_ *Info, b []byte) []byte { return b }, nil},
+		{"another checksum", func(_ *Info, b []byte) []byte { b[len(b)-1] ^= 1; return b }, errUndecodable},
+		{"another block", func(_ *Info, b []byte) []byte { b[len(b)/2] ^= 0xff; return b }, errUndecodable},
+		{"cut off", func(info *Info, b []byte) []byte { info.Size -= 9; return b[:len(b)-9] }, errUndecodable},
+		{"too little", func(info *Info, b []byte) []byte { info.Unpacked++; return b }, errUndecodable},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "segment")
-			p := part{info: infos[0]}
-			if err := os.WriteFile(path, tt.change(&p, append([]byte(nil), good...)), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			f, err := os.Open(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			p.file = f
-			if err := p.verify(t.Context(), semaphore.NewWeighted(192<<20)); !errors.Is(err, tt.want) {
+			info := infos[0]
+			r := bytes.NewReader(tt.change(&info, bytes.Clone(good)))
+			if err := verify(t.Context(), r, info, semaphore.NewWeighted(192<<20)); !errors.Is(err, tt.want) {
 				t.Errorf("%v, want %v", err, tt.want)
-			}
-			if _, err := os.Stat(path); (err == nil) != (tt.want == nil) {
-				t.Errorf("the file in the cache: %v", err)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if err := p.verify(ctx, semaphore.NewWeighted(192<<20)); !errors.Is(err, context.Canceled) {
+			if err := verify(ctx, r, info, semaphore.NewWeighted(192<<20)); !errors.Is(err, context.Canceled) {
 				t.Errorf("cancelled: %v", err)
 			}
 		})
+	}
+}
+
+// faulty is a cache on a disk, or with an encoder, that changes a byte.
+type faulty struct{ *fetch.Cache }
+
+type flipping struct{ *os.File }
+
+func (f flipping) Write(p []byte) (int, error) {
+	p = bytes.Clone(p)
+	p[len(p)/2] ^= 0x40
+	return f.File.Write(p)
+}
+
+func (c faulty) Derive(ctx context.Context, key string, mk func(context.Context, io.Writer) error) (*os.File, error) {
+	return c.Cache.Derive(ctx, key, func(ctx context.Context, w io.Writer) error { return mk(ctx, flipping{w.(*os.File)}) })
+}
+
+// TestVerifyBeforeCache: the cache never has a segment that was not verified,
+// so that the next build is not one with a broken initramfs.
+func TestVerifyBeforeCache(t *testing.T) {
+	cache := &fetch.Cache{Dir: t.TempDir()}
+	segments := []Segment{{Name: "s", Tree: cacheTree(t, map[string]string{"f": strings.Repeat("0123456789", 50_000)})}}
+	for range 2 {
+		opt := Options{TempDir: t.TempDir(), Cache: faulty{cache}}
+		if _, err := Write(t.Context(), io.Discard, segments, opt); !errors.Is(err, errUndecodable) {
+			t.Fatalf("error %v", err)
+		}
+	}
+	var out, alone bytes.Buffer
+	if _, err := Write(t.Context(), &out, segments, Options{TempDir: t.TempDir(), Cache: cache}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Write(t.Context(), &alone, segments, Options{TempDir: t.TempDir()}); err != nil || !bytes.Equal(out.Bytes(), alone.Bytes()) {
+		t.Errorf("other bytes after a fault: %v", err)
 	}
 }
