@@ -41,6 +41,7 @@ type strict struct {
 
 	oack            map[string]string
 	got             int // bytes
+	asked           int // requests sent
 	blocks, repeats int // DATA packets as they came from the wire, and those of them seen before
 	seen            uint64
 }
@@ -145,6 +146,7 @@ func rrq(op uint16, name, mode string, options []option) []byte {
 func (c *strict) ask() ([]byte, error) {
 	const wait = 300 * time.Millisecond
 	for range patience / wait {
+		c.asked++
 		c.transmit(rrq(opRead, c.file, c.mode, c.options), c.server)
 		p, err := c.read(wait)
 		if err != nil {

@@ -23,6 +23,7 @@ type link interface {
 	// blocks sends count DATA packets, numbered from first, of block bytes each; the last may be shorter or empty.
 	blocks(first uint16, data []byte, block, count int) error
 	recv(wait time.Duration) ([]byte, error) // valid until the next recv; errTimeout, errGone, errStopped
+	arrived() int64                          // when the kernel received the first packet that recv returned, Unix nanoseconds, or 0; to be asked then
 	stop()                                   // makes a recv return errStopped, from any goroutine, more than once
 	close() []packet                         // what was still unread and is the server's: requests, packets of others
 }
@@ -64,7 +65,7 @@ func (o origin) key() key { return key{o.client, o.local} }
 type packet struct {
 	origin
 	data []byte
-	came int64 // when the kernel received it, in Unix nanoseconds; 0: not known
+	came int64 // when it arrived, in Unix nanoseconds; 0: not known. Where one socket brings all of a client's, only their order counts
 }
 
 // listener is the socket that requests come to.
@@ -87,7 +88,7 @@ func (l *plain) read() ([]packet, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.one[0] = packet{origin: origin{client: addrPort(addr), addr: addr}, data: l.buf[:n]}
+	l.one[0] = packet{origin: origin{client: addrPort(addr), addr: addr}, data: l.buf[:n], came: time.Now().UnixNano()}
 	return l.one[:], nil
 }
 
@@ -155,10 +156,10 @@ type shard struct {
 
 // ending is what is kept of a transfer that has ended.
 type ending struct {
-	at        time.Time
-	sent      bool // something of a file; where nothing was, an acknowledgement is a stranger's
-	raw       []byte
-	confirmed int64
+	at       time.Time
+	sent     bool // something of a file; where nothing was, an acknowledgement is a stranger's
+	raw      []byte
+	answered int64
 }
 
 const (
@@ -234,13 +235,14 @@ func (t *transfers) endedLately(k key, now time.Time) bool {
 // copyOfEnded reports whether a request is a late copy of one whose transfer has ended already.
 func (t *transfers) copyOfEnded(p packet, now time.Time) bool {
 	e, ok := t.lately(p.key(), now)
-	return ok && p.copyOf(e.raw, e.confirmed)
+	return ok && p.copyOf(e.raw, e.answered, now)
 }
 
-// copyOf reports whether a request had arrived when the client first acknowledged the transfer of the same request: then
-// it is a copy of that, read late, while the client's next request comes after its acknowledgements.
-func (p packet) copyOf(raw []byte, confirmed int64) bool {
-	return p.came != 0 && p.came < confirmed && bytes.Equal(p.data, raw)
+// copyOf reports whether a request came before the client's first answer in the transfer of the same request, 0 for none:
+// then it is a copy of that one, however late it is read, while the client's next request comes after its answers. A
+// clock that was set back makes all of that unknown.
+func (p packet) copyOf(raw []byte, answered int64, now time.Time) bool {
+	return p.came != 0 && p.came < answered && answered <= now.UnixNano() && bytes.Equal(p.data, raw)
 }
 
 // stopAll ends every running transfer.

@@ -29,6 +29,7 @@ type mailbox struct {
 	acks    [mailboxDepth]uint16
 	head, n int
 	other   []byte
+	came    int64 // of the first packet; 0: none yet, or not known
 	stopped bool
 }
 
@@ -36,11 +37,14 @@ func newMailbox(o origin, b *buffer, s sender) *mailbox {
 	return &mailbox{sender: s, origin: o, buf: b, signal: make(chan struct{}, 1)}
 }
 
-// deliver takes a datagram; data is copied.
-func (m *mailbox) deliver(data []byte) {
+// deliver takes a datagram, whose data is copied.
+func (m *mailbox) deliver(p packet) {
 	m.mu.Lock()
-	if ack, ok := parseAck(data); !ok {
-		m.other = append([]byte(nil), data...)
+	if m.came == 0 {
+		m.came = p.came
+	}
+	if ack, ok := parseAck(p.data); !ok {
+		m.other = append([]byte(nil), p.data...)
 	} else if m.n < mailboxDepth {
 		m.acks[(m.head+m.n)%mailboxDepth] = ack
 		m.n++
@@ -99,6 +103,12 @@ func (m *mailbox) recv(wait time.Duration) ([]byte, error) {
 			wait = time.Until(deadline)
 		}
 	}
+}
+
+func (m *mailbox) arrived() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.came
 }
 
 // arm makes sure that the timer fires no later than the deadline. It may fire earlier, and is armed again then: so it is

@@ -6,12 +6,23 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // restartAfter is how long a transfer that got under way must have been silent for the same request from the same port
 // to mean a client that started over (a reset machine whose ROM always uses one port), not a late copy.
 const restartAfter = time.Second
+
+// moment is a time that several goroutines use, and that no setting of the machine's clock moves.
+type moment struct{ n atomic.Int64 }
+
+var beginning = time.Now()
+
+func (m *moment) set(now time.Time) { m.n.Store(int64(now.Sub(beginning))) }
+func (m *moment) since(now time.Time) time.Duration {
+	return now.Sub(beginning) - time.Duration(m.n.Load())
+}
 
 // request answers an RRQ or WRQ that came to the listening socket or, from the same port, to a running transfer.
 func (e *engine) request(p packet, now time.Time) {
@@ -63,7 +74,7 @@ func (e *engine) start(p packet, r request, now time.Time) {
 	t := &transfer{engine: e, origin: p.origin, asked: r, raw: bytes.Clone(p.data), began: now}
 	t.request = Request{Client: p.client, Local: p.local, Interface: p.iface, Name: cleanName(r.name), RawName: r.name,
 		Mode: r.mode, Size: r.asks("tsize")}
-	t.heard.Store(now.UnixNano())
+	t.heard.set(now)
 	if other := e.running.add(p.key(), t); other != nil { // two goroutines brought the same request
 		e.admission.end(p.client.Addr())
 		return
@@ -98,14 +109,13 @@ type later struct {
 // client ends this transfer next: then it was its next request, which overtook the end on its way here. Another request,
 // or the same after a long silence, means that the client has given this transfer up.
 func (t *transfer) requestAgain(p packet, now time.Time) {
-	confirmed := t.confirmed.Load()
-	if p.copyOf(t.raw, confirmed) {
+	if p.copyOf(t.raw, t.answered.Load(), now) {
 		return
 	}
 	p.data = bytes.Clone(p.data)
-	under := confirmed != 0
+	under := t.confirmed.Load()
 	t.again.Store(&later{p, under})
-	if !bytes.Equal(p.data, t.raw) || under && now.Sub(time.Unix(0, t.heard.Load())) > restartAfter {
+	if !bytes.Equal(p.data, t.raw) || under && t.heard.since(now) > restartAfter {
 		t.superseded.Store(true)
 		t.cancel()
 	}
@@ -124,7 +134,14 @@ func (t *transfer) startLater(now time.Time) {
 // forgetCopy drops a later request that the client's next acknowledgement shows to be a copy.
 func (t *transfer) forgetCopy() {
 	again := t.again.Load()
-	if again == nil || t.superseded.Load() || again.under && t.base > t.last {
+	if again == nil || t.superseded.Load() {
+		return
+	}
+	under := again.under
+	if answered := t.answered.Load(); again.came != 0 && answered != 0 {
+		under = again.came >= answered
+	}
+	if under && t.base > t.last {
 		return
 	}
 	t.again.Store(nil)
@@ -132,9 +149,9 @@ func (t *transfer) forgetCopy() {
 
 // deliver takes a packet for a transfer that has no socket of its own; others get theirs from the kernel, and what
 // reaches the listening socket is left from before.
-func (t *transfer) deliver(data []byte) {
+func (t *transfer) deliver(p packet) {
 	if m := t.box.Load(); m != nil {
-		m.deliver(data)
+		m.deliver(p)
 	}
 }
 

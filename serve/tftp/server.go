@@ -174,7 +174,7 @@ func (e *engine) handle(p packet, now time.Time) {
 		return
 	case opAck, opError:
 		if t := e.running.find(p.key()); t != nil {
-			t.deliver(p.data)
+			t.deliver(p)
 			return
 		}
 		if opcode(p.data) == opError {

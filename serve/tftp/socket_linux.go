@@ -92,6 +92,7 @@ func (s *socket) prepare(l *udpListener, o origin, family, port int) error {
 	}
 	s.mtu = pathMTU(o)
 	unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 1})
+	s.arrived() // the kernel notes it from the first question on
 	if port == 0 {
 		return s.reportErrors(family)
 	}
@@ -198,6 +199,15 @@ func (s *socket) recvRaw(flags int) (int, unix.Errno) {
 	n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)), uintptr(flags),
 		uintptr(unsafe.Pointer(&v.from)), uintptr(unsafe.Pointer(&v.fromLen)))
 	return int(n), errno
+}
+
+// arrived is when the kernel received the last packet.
+func (s *socket) arrived() int64 {
+	var at unix.Timespec
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(s.fd), unix.SIOCGSTAMPNS, uintptr(unsafe.Pointer(&at))); errno != 0 {
+		return 0
+	}
+	return at.Nano()
 }
 
 // fromPeer compares the sender of the last packet, without building addresses.

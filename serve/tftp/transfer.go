@@ -24,8 +24,9 @@ type transfer struct {
 	superseded atomic.Bool
 	stopped    atomic.Bool
 	finished   atomic.Bool  // it is no longer among the running
-	confirmed  atomic.Int64 // Unix nanoseconds of the client's first acknowledgement; 0: none yet
-	heard      atomic.Int64 // Unix nanoseconds of the last progress
+	confirmed  atomic.Bool  // the client acknowledged something
+	answered   atomic.Int64 // when its first answer arrived, in Unix nanoseconds; 0: not yet, or not known
+	heard      moment       // the last progress
 
 	// The run.
 	terms
@@ -36,6 +37,7 @@ type transfer struct {
 	ended bool  // the content ends in chunk
 	size  int64 // -1: unknown
 
+	met        bool   // something came from the client
 	base, next uint64 // first block not acknowledged, next block to send
 	high       uint64 // first block never sent
 	last       uint64 // final block, as soon as it is known
@@ -130,6 +132,10 @@ func (t *transfer) send(l link) outcome {
 		case err != nil:
 			return t.failed(err)
 		default:
+			if !t.met {
+				t.met = true
+				t.answered.Store(l.arrived())
+			}
 			if end, over := t.packet(p, now); over {
 				return end
 			}
@@ -233,7 +239,6 @@ func (t *transfer) packet(p []byte, now time.Time) (end outcome, over bool) {
 		if !ok {
 			return outcome{}, false
 		}
-		t.confirmed.CompareAndSwap(0, now.UnixNano())
 		end = outcome{kind: Aborted, err: *e, fromClient: true}
 		if t.base == 0 && t.request.Size && (e.Code == CodeOption || e.Code == CodeUndefined) {
 			end.kind = Probe
@@ -275,9 +280,9 @@ func (t *transfer) ack(block uint16, now time.Time) {
 
 // progress notes that the client moved on.
 func (t *transfer) progress(now time.Time) {
-	t.heard.Store(now.UnixNano())
-	if t.confirmed.Load() == 0 {
-		t.confirmed.Store(now.UnixNano())
+	t.heard.set(now)
+	if !t.confirmed.Load() {
+		t.confirmed.Store(true)
 	}
 	t.forgetCopy()
 	if t.base > 1 {
@@ -323,10 +328,10 @@ func (t *transfer) silent(now time.Time) bool {
 	}
 	t.timeouts++
 	patience := t.GiveUp / 3
-	if t.confirmed.Load() != 0 {
+	if t.confirmed.Load() {
 		patience = max(t.GiveUp, 3*t.timeout)
 	}
-	if now.Sub(time.Unix(0, t.heard.Load())) >= patience {
+	if t.heard.since(now) >= patience {
 		return false
 	}
 	t.pacer.backoff++
@@ -373,7 +378,7 @@ func (t *transfer) leave(l link) {
 // finish frees the port and starts what the client asked for meanwhile.
 func (t *transfer) finish() {
 	now := time.Now()
-	t.running.remove(t.key(), ending{at: now, sent: t.link.Load() != nil, raw: t.raw, confirmed: t.confirmed.Load()})
+	t.running.remove(t.key(), ending{at: now, sent: t.link.Load() != nil, raw: t.raw, answered: t.answered.Load()})
 	t.finished.Store(true)
 	t.startLater(now)
 }

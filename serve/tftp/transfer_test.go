@@ -227,8 +227,9 @@ func TestProbe(t *testing.T) {
 func TestSamePort(t *testing.T) {
 	content := pattern(3000)
 	for _, way := range ports {
-		r := start(t, way, Server{}, map[string][]byte{"f": content})
+		r := start(t, way, Server{}, map[string][]byte{"f": content, "one": content[:100]})
 		conn := udp(t)
+		asked := 0
 		for i := range 100 {
 			conn.WriteToUDPAddrPort(rrq(opRead, "f", "octet", opts("tsize", "0")), r.addr)
 			p, from := receive(t, conn)
@@ -240,6 +241,20 @@ func TestSamePort(t *testing.T) {
 			if err := c.get(); err != nil {
 				t.Fatalf("%s %d: %v", way, i, err)
 			}
+			// A block, without options, is acknowledged once, and the same request follows at once.
+			one := strict{server: r.addr, file: "one", want: content[:100], conn: conn}
+			if err := one.get(); err != nil {
+				t.Fatalf("%s %d: %v", way, i, err)
+			}
+			asked += c.asked + one.asked
+			one = strict{server: r.addr, file: "one", want: content[:100], conn: conn}
+			if err := one.get(); err != nil {
+				t.Fatalf("%s %d: %v", way, i, err)
+			}
+			asked += one.asked
+		}
+		if asked > 350 { // a slow machine may take more than the client's third of a second now and then
+			t.Errorf("%s: 300 requests were sent %d times: the first was taken for a copy", way, asked)
 		}
 		if e := r.events.wait(t, Finished, 100); e.Retransmits > 0 && e.Timeouts == 0 {
 			t.Errorf("event %+v", e)

@@ -301,30 +301,31 @@ func TestRefusedLeavesNothing(t *testing.T) {
 // TestLateCopy: a second copy of a request that is read when the transfer has ended, or is at its end, starts none; the
 // client's next request does, although it is the same.
 func TestLateCopy(t *testing.T) {
-	const confirmed = 1000
+	const answered = 1000
 	for _, tt := range []struct {
 		name   string
 		came   int64
 		data   string
 		copied bool
 	}{
-		{"before the first acknowledgement", confirmed - 1, "rrq", true},
-		{"after it", confirmed + 1, "rrq", false},
-		{"another request", confirmed - 1, "other", false},
+		{"before the first acknowledgement", answered - 1, "rrq", true},
+		{"after it", answered + 1, "rrq", false},
+		{"another request", answered - 1, "other", false},
 		{"unknown when", 0, "rrq", false},
 	} {
 		x := &transfer{engine: &engine{running: newTransfers()}, raw: []byte("rrq"), origin: origin{client: netip.MustParseAddrPort("192.0.2.1:2070")}}
 		x.running.add(x.key(), x)
 		var l link = newMailbox(x.origin, new(buffer), nil)
 		x.link.Store(&l)
-		x.confirmed.Store(confirmed)
+		x.confirmed.Store(true)
+		x.answered.Store(answered)
 		x.base, x.last = 2, 1
 		p := packet{origin: x.origin, data: []byte(tt.data), came: tt.came}
 		x.requestAgain(p, time.Now())
 		if kept := x.again.Swap(nil) != nil; kept == tt.copied {
 			t.Errorf("%s, transfer at its end: kept for later: %v", tt.name, kept)
 		}
-		x.running.remove(x.key(), ending{at: time.Now(), sent: true, raw: x.raw, confirmed: confirmed})
+		x.running.remove(x.key(), ending{at: time.Now(), sent: true, raw: x.raw, answered: answered})
 		if copied := x.running.copyOfEnded(p, time.Now()); copied != tt.copied {
 			t.Errorf("%s, transfer ended: taken for a copy: %v", tt.name, copied)
 		}
