@@ -177,7 +177,7 @@ const smallFile = 64 << 10
 // of small files or without.
 func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size int64, hash bool) (*rootfs.Layer, error) {
 	var made *rootfs.Layer
-	f, err := s.cache.Derive(ctx, "layer index 2\n"+key, func(ctx context.Context, w io.Writer) error {
+	f, err := s.cache.Derive(ctx, fmt.Sprintf("layer index 3\n%s\n%d", key, size), func(ctx context.Context, w io.Writer) error {
 		var err error
 		if made, err = rootfs.Index(tar, size); err != nil {
 			return err

@@ -2,6 +2,8 @@ package embed
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 	"slices"
@@ -127,6 +129,26 @@ func TestLayer(t *testing.T) {
 }
 
 // TestBadImages: what docker could not run is refused before anything is read.
+// TestLayerVersion: other bytes of a layer, be it by another version of the
+// library that compresses its tar-split, need another layerVersion: caches find
+// a layer by its Identity.
+func TestLayerVersion(t *testing.T) {
+	const want = "1 09d2dfc8f8d321375c630f2f9fec6ac822621aec58940dac40b56ce09eb0814e"
+	store := storeOf(t, layerOf(folder("etc", mode(0o755)), regular("etc/motd", strings.Repeat("hello ", 1000)), symlink("etc/link", "motd")),
+		layerOf(whiteout("etc/.wh.motd"), hardlink("etc/again", "etc/link")))
+	h := sha256.New()
+	for _, l := range append([]*Layer{store.Head}, store.Layers...) {
+		rc := must(l.Uncompressed())
+		if _, err := io.Copy(h, rc); err != nil {
+			t.Fatal(err)
+		}
+		rc.Close()
+	}
+	if got := layerVersion + " " + hex.EncodeToString(h.Sum(nil)); got != want {
+		t.Errorf("version and bytes are %s, want %s: if the bytes are meant to be others, raise layerVersion", got, want)
+	}
+}
+
 func TestBadImages(t *testing.T) {
 	foreign := mutate.Addendum{Layer: layerOf(regular("f", "")), MediaType: types.DockerForeignLayer, URLs: []string{"https://example.org/windows"}}
 	var many []v1.Layer
