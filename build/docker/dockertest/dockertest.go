@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -22,8 +21,6 @@ import (
 // Missing says why no daemon can be started here; "": one can.
 func Missing() string {
 	switch _, err := exec.LookPath("dockerd"); {
-	case runtime.GOARCH != "amd64":
-		return "the tests' images are for amd64"
 	case os.Getuid() != 0:
 		return "dockerd needs root"
 	case err != nil:
@@ -55,14 +52,14 @@ func Start(dir string) (*Daemon, error) {
 	d := &Daemon{Socket: filepath.Join(run, "docker.sock"), run: run, exited: make(chan struct{})}
 	d.cmd = exec.Command("dockerd", "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(run, "exec"),
 		"-H", "unix://"+d.Socket, "--pidfile", filepath.Join(run, "pid"), "--bridge=none", "--iptables=false", "--ip6tables=false")
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	d.cmd.Stdout, d.cmd.Stderr, d.cmd.WaitDelay = &d.log, &d.log, time.Minute
 	if err := d.cmd.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(run))
 	}
 	go func() { _ = d.cmd.Wait(); close(d.exited) }()
 	if err := d.answers(); err != nil {
 		d.Stop()
-		return nil, err
+		return nil, fmt.Errorf("%w; it said: %s", err, d.log.String())
 	}
 	return d, nil
 }
@@ -88,7 +85,7 @@ func (d *Daemon) answers() error {
 		}
 		select {
 		case <-d.exited:
-			return fmt.Errorf("dockerd ended: %s", d.log.String())
+			return errors.New("dockerd ended")
 		case <-ctx.Done():
 			return errors.New("dockerd did not get ready in three minutes")
 		case <-time.After(100 * time.Millisecond):
