@@ -243,9 +243,9 @@ func buildError(b Build, err error) error {
 	text := err.Error()
 	switch {
 	case strings.Contains(text, "exec format error"):
-		return hinted(err, "docker build of %s: %s\nits programs are for %s, which this machine cannot run: install qemu-user-static and binfmt-support", b.Name, text, b.Platform)
+		return Hinted(err, "docker build of %s: %s\nits programs are for %s, which this machine cannot run: install qemu-user-static and binfmt-support", b.Name, text, b.Platform)
 	case strings.Contains(text, "pull access denied"), strings.Contains(text, "failed to resolve source metadata"), strings.Contains(text, "failed to do request"):
-		return hinted(fmt.Errorf("%w: %w", ErrBaseImage, err), "docker build of %s: %s\nits base images must be in the daemon or in a registry that it reaches: check their names, the daemon's network, docker login", b.Name, text)
+		return Hinted(fmt.Errorf("%w: %w", ErrBaseImage, err), "docker build of %s: %s\nits base images must be in the daemon or in a registry that it reaches: check their names, the daemon's network, docker login", b.Name, text)
 	}
 	return fmt.Errorf("docker build of %s: %w", b.Name, err)
 }

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,22 +114,9 @@ func (d Config) Find() (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading docker's configuration: %w", err)
 	}
-	name, from := d.Context, "context "+d.Context
-	switch {
-	case d.Host != "":
-		return d.withTLS(&Host{address: d.Host, headers: cfg.HTTPHeaders})
-	case name != "":
-	case d.getenv("DOCKER_HOST") != "":
-		return d.withTLS(&Host{address: d.getenv("DOCKER_HOST"), from: "DOCKER_HOST", headers: cfg.HTTPHeaders})
-	case d.getenv("DOCKER_CONTEXT") != "":
-		name = d.getenv("DOCKER_CONTEXT")
-		from = "context " + name + " of DOCKER_CONTEXT"
-	default:
-		name = cfg.CurrentContext
-		from = "context " + name + ", the current one"
-	}
+	name, from := d.context(cfg.CurrentContext)
 	if name == "" || name == "default" {
-		return &Host{address: d.socket(), headers: cfg.HTTPHeaders}, nil
+		return d.defaultHost(cfg.HTTPHeaders)
 	}
 	h, err := readContext(d.configDir(), name)
 	if err != nil {
@@ -138,18 +126,58 @@ func (d Config) Find() (*Host, error) {
 	return h, nil
 }
 
-// withTLS adds what DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say.
-func (d Config) withTLS(h *Host) (*Host, error) {
+// context is the context to use, and who says so; "" if a host was named.
+func (d Config) context(current string) (name, from string) {
+	switch {
+	case d.Host != "":
+		return "", ""
+	case d.Context != "":
+		return d.Context, "context " + d.Context
+	case d.getenv("DOCKER_HOST") != "":
+		return "", ""
+	case d.getenv("DOCKER_CONTEXT") != "":
+		name = d.getenv("DOCKER_CONTEXT")
+		return name, "context " + name + " of DOCKER_CONTEXT"
+	}
+	return current, "context " + current + ", the current one"
+}
+
+// defaultHost is the host of the context named default: the one that was named,
+// or the usual sockets.
+func (d Config) defaultHost(headers map[string]string) (*Host, error) {
+	h := &Host{headers: headers}
+	address := strings.TrimSpace(d.Host)
+	if address == "" {
+		if address = strings.TrimSpace(d.getenv("DOCKER_HOST")); address != "" {
+			h.from = "DOCKER_HOST"
+		}
+	}
+	switch {
+	case address != "":
+		var err error
+		if h.address, err = parseAddress(address); err != nil {
+			return nil, fmt.Errorf("%s: %w", cmp.Or(h.from, "the Docker host"), err)
+		}
+	case d.getenv("DOCKER_TLS_VERIFY") != "":
+		h.address, h.from = "tcp://localhost:2376", "DOCKER_TLS_VERIFY"
+	default:
+		h.address = d.socket()
+	}
+	d.addTLS(h)
+	return h, nil
+}
+
+// addTLS adds what DOCKER_TLS_VERIFY and DOCKER_CERT_PATH say.
+func (d Config) addTLS(h *Host) {
 	verify, dir := d.getenv("DOCKER_TLS_VERIFY") != "", d.getenv("DOCKER_CERT_PATH")
-	if !verify && dir == "" || !strings.HasPrefix(h.address, "tcp:") && !strings.HasPrefix(h.address, "https:") {
-		return h, nil
+	if !verify && dir == "" || !strings.HasPrefix(h.address, "tcp:") {
+		return
 	}
 	if dir == "" {
 		dir = d.configDir()
 	}
 	h.tls = tlsFiles(dir)
 	h.tls.InsecureSkipVerify = !verify
-	return h, nil
 }
 
 // tlsFiles names those of docker's three files that a folder has.
@@ -170,7 +198,7 @@ func isFile(path string) bool {
 
 // socket is the first of the usual sockets that this user may use.
 func (d Config) socket() string {
-	paths := []string{"/var/run/docker.sock"}
+	paths := []string{usualSocket}
 	if dir := d.getenv("XDG_RUNTIME_DIR"); dir != "" {
 		paths = append(paths, filepath.Join(dir, "docker.sock")) // rootless
 	}

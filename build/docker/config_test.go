@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -66,6 +67,13 @@ func TestFind(t *testing.T) {
 		{name: "broken context", env: map[string]string{"DOCKER_CONTEXT": "broken", "DOCKER_CONFIG": config("")}, wantErr: "meta.json"},
 		{name: "context with a path", env: map[string]string{"DOCKER_CONTEXT": "../x", "DOCKER_CONFIG": config("")}, wantErr: "no name of a context"},
 		{name: "rootless", env: map[string]string{"XDG_RUNTIME_DIR": rootless, "DOCKER_CONFIG": config("default")}, want: "unix://" + filepath.Join(rootless, "docker.sock")},
+		{name: "context option default", docker: Config{Context: "default"}, env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_CONFIG": config("socket")}, want: "tcp://b:1 (DOCKER_HOST)"},
+		{name: "context option default with TLS", docker: Config{Context: "default"}, env: map[string]string{"DOCKER_HOST": "b", "DOCKER_TLS_VERIFY": "1", "DOCKER_CONFIG": config("")}, want: "tcp://b:2375 (DOCKER_HOST)", tls: true},
+		{name: "context option default, nothing else", docker: Config{Context: "default"}, env: map[string]string{"DOCKER_CONFIG": config("socket")}, want: "unix:///var/run/docker.sock"},
+		{name: "host option without port", docker: Config{Host: " a "}, want: "tcp://a:2375"},
+		{name: "blank DOCKER_HOST", env: map[string]string{"DOCKER_HOST": " ", "DOCKER_CONFIG": config("socket")}, want: "unix:///var/run/docker.sock"},
+		{name: "TLS without a host", env: map[string]string{"DOCKER_TLS_VERIFY": "1", "DOCKER_CONFIG": config("")}, want: "tcp://localhost:2376 (DOCKER_TLS_VERIFY)", tls: true},
+		{name: "no address", env: map[string]string{"DOCKER_HOST": "ftp://b"}, wantErr: `DOCKER_HOST: "ftp://b" is no address`},
 		{name: "nothing set", want: "unix:///var/run/docker.sock"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -95,6 +103,50 @@ func isSocket(path string) bool {
 	return err == nil && st.Mode()&os.ModeSocket != 0
 }
 
+// TestParseAddress: what `DOCKER_HOST=... docker version` of Docker 28.2 makes
+// of an address.
+func TestParseAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"127.0.0.1:2375":          "tcp://127.0.0.1:2375",
+		"unix://":                 "unix:///var/run/docker.sock",
+		"unix:///x.sock":          "unix:///x.sock",
+		"tcp://":                  "tcp://localhost:2375",
+		"tcp://127.0.0.1":         "tcp://127.0.0.1:2375",
+		"tcp://[::1]:1":           "tcp://[::1]:1",
+		"tcp://[::1]:":            "tcp://[::1]:2375",
+		"tcp://lab:1/below":       "tcp://lab:1/below",
+		":2376":                   "tcp://localhost:2376",
+		"lab":                     "tcp://lab:2375",
+		"ssh://me@lab:2222":       "ssh://me@lab:2222",
+		"tcp://127.0.0.1:abc":     "",
+		"http://127.0.0.1:1":      "",
+		"https://127.0.0.1:1":     "",
+		"tcp://tcp://127.0.0.1:1": "",
+		"unix://tcp://x":          "",
+	} {
+		got, err := parseAddress(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
+// TestSSHCommand: the command that the hint names reaches the same daemon.
+func TestSSHCommand(t *testing.T) {
+	for address, want := range map[string]string{
+		"ssh://lab.test":                   "ssh lab.test docker version",
+		"ssh://user@lab.test:2222":         "ssh -p 2222 user@lab.test docker version",
+		"ssh://user@[::1]:22":              "ssh -p 22 user@::1 docker version",
+		"ssh://lab.test/run/user/1/x.sock": "ssh lab.test docker -H unix:///run/user/1/x.sock version",
+		"ssh://me@lab.test:2222/":          "ssh -p 2222 me@lab.test docker version",
+	} {
+		err := (&Host{address: address}).explain(errors.New("x"))
+		if !strings.Contains(err.Error(), "`"+want+"`") {
+			t.Errorf("%s: %v, want %s", address, err, want)
+		}
+	}
+}
+
 func TestLocal(t *testing.T) {
 	for address, want := range map[string]bool{
 		"unix:///var/run/docker.sock": true, "tcp://127.0.0.1:2375": true, "tcp://[::1]:2375": true, "tcp://localhost:1": true,
@@ -111,6 +163,17 @@ func FuzzContext(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if h, err := parseContext(raw); err == nil && h.address == "" {
 			t.Error("a context without a host")
+		}
+	})
+}
+
+func FuzzAddress(f *testing.F) {
+	f.Add("tcp://[::1]:1/x")
+	f.Add("unix://")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := parseAddress(text)
+		if err == nil && !strings.Contains(got, "://") {
+			t.Errorf("%q: %q", text, got)
 		}
 	})
 }

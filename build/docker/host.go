@@ -78,33 +78,28 @@ func (h *Host) explain(err error) error {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "permission denied"):
-		return hinted(err, "permission denied at %s: become a member of its group (sudo usermod -aG docker $USER, then log in again), or set DOCKER_HOST", h)
+		return Hinted(err, "permission denied at %s: become a member of its group (sudo usermod -aG docker $USER, then log in again), or set DOCKER_HOST", h)
 	case u != nil && u.Scheme == "ssh":
-		return hinted(err, "the daemon at %s does not answer (%s): does `ssh %s docker version` work?", h, brief(err), u.Host)
+		return Hinted(err, "the daemon at %s does not answer (%s): does `%s` work?", h, Brief(err), sshCommand(u))
 	case client.IsErrConnectionFailed(err), errors.As(err, &op), errors.Is(err, fs.ErrNotExist), errors.Is(err, context.DeadlineExceeded):
-		return hinted(err, "no Docker daemon answers at %s (%s): start it (systemctl start docker), set DOCKER_HOST, or choose a context with docker context use", h, brief(err))
+		return Hinted(err, "no Docker daemon answers at %s (%s): start it (systemctl start docker), set DOCKER_HOST, or choose a context with docker context use", h, Brief(err))
 	}
 	return fmt.Errorf("the daemon at %s: %w", h, err)
 }
 
-// hint is an error in words of ours, with the next step.
-type hint struct {
-	text string
-	err  error
-}
-
-func (h *hint) Error() string { return h.text }
-func (h *hint) Unwrap() error { return h.err }
-
-func hinted(err error, format string, args ...any) error {
-	return &hint{fmt.Sprintf(format, args...), err}
-}
-
-// brief is an error's text in one line, and the start of a long one.
-func brief(err error) string {
-	s := strings.Join(strings.Fields(err.Error()), " ")
-	if len(s) > 300 {
-		s = strings.ToValidUTF8(s[:300], "") + "..."
+// sshCommand is what asks the daemon at ssh:// by hand.
+func sshCommand(u *url.URL) string {
+	words := []string{"ssh"}
+	if u.Port() != "" {
+		words = append(words, "-p", u.Port())
 	}
-	return s
+	host := u.Hostname()
+	if u.User.Username() != "" {
+		host = u.User.Username() + "@" + host
+	}
+	words = append(words, host, "docker")
+	if strings.Trim(u.Path, "/") != "" { // its socket
+		words = append(words, "-H", "unix://"+u.Path)
+	}
+	return strings.Join(append(words, "version"), " ")
 }

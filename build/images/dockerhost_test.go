@@ -26,7 +26,7 @@ func TestDockerIsNotThere(t *testing.T) {
 	for host, want := range map[string][]string{
 		"unix://" + dir + "/none.sock": {"no Docker daemon answers at unix://" + dir + "/none.sock (DOCKER_HOST)", "systemctl start docker", "DOCKER_HOST"},
 		"tcp://" + addr:                {"no Docker daemon answers at tcp://" + addr},
-		"nonsense":                     {"unable to parse docker host"},
+		"ftp://nonsense":               {`DOCKER_HOST: "ftp://nonsense" is no address of a Docker daemon`},
 	} {
 		s := sources(t, func(s *Sources) {
 			s.UseDocker, s.Docker.Getenv = true, environment(map[string]string{"DOCKER_HOST": host})
@@ -77,7 +77,7 @@ func TestDockerOverSSH(t *testing.T) {
 		s.Docker.Getenv = environment(map[string]string{"DOCKER_HOST": "ssh://me@lab.test:2222"})
 	})
 	_, err = s.Image(t.Context(), "hooktest/ssh:1")
-	wantError(t, err, "does not answer", "no such lab", "ssh lab.test:2222 docker version")
+	wantError(t, err, "does not answer", "no such lab", "`ssh -p 2222 me@lab.test docker version`")
 }
 
 func TestDialStdio(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"hooksmith/build/docker"
 )
 
 // ErrOffline is wrapped by the errors of offline Sources that lack something.
@@ -70,19 +72,6 @@ func isMiss(err error) bool {
 	return errors.As(err, &m) || errors.As(err, &p)
 }
 
-// hint is an error in words of ours, with the next step.
-type hint struct {
-	text string
-	err  error
-}
-
-func (h *hint) Error() string { return h.text }
-func (h *hint) Unwrap() error { return h.err }
-
-func hinted(err error, format string, args ...any) error {
-	return &hint{fmt.Sprintf(format, args...), err}
-}
-
 // explain turns what an endpoint answered into words and the next step.
 func (e *endpoint) explain(err error) error {
 	host := displayHost(e.repo.RegistryStr())
@@ -94,19 +83,19 @@ func (e *endpoint) explain(err error) error {
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &authority):
-		return hinted(err, "the certificate of %s is signed by an authority that is not trusted here (%s): give its certificate with --ca FILE, or, without any protection, use --insecure-registry %s", host, brief(authority), host)
+		return docker.Hinted(err, "the certificate of %s is signed by an authority that is not trusted here (%s): give its certificate with --ca FILE, or, without any protection, use --insecure-registry %s", host, docker.Brief(authority), host)
 	case errors.As(err, &hostname):
-		return hinted(err, "the certificate of %s is for other names (%s): use the name that it is for, or, without any protection, --insecure-registry %s", host, brief(hostname), host)
+		return docker.Hinted(err, "the certificate of %s is for other names (%s): use the name that it is for, or, without any protection, --insecure-registry %s", host, docker.Brief(hostname), host)
 	case errors.As(err, &invalid):
-		return hinted(err, "the certificate of %s is not valid (%s): is this machine's clock right?", host, brief(invalid))
+		return docker.Hinted(err, "the certificate of %s is not valid (%s): is this machine's clock right?", host, docker.Brief(invalid))
 	case errors.As(err, &status): // where HTTPS failed and HTTP was tried, the certificate is the reason
 		return e.explainStatus(host, status)
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &plain):
-		return hinted(err, "%s speaks plain HTTP or its HTTPS does not answer: if that is meant so, use --insecure-registry %s", host, host)
+		return docker.Hinted(err, "%s speaks plain HTTP or its HTTPS does not answer: if that is meant so, use --insecure-registry %s", host, host)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return hinted(err, "there is no host %s: check the reference, the name server and, behind a proxy, HTTPS_PROXY", dns.Name)
+		return docker.Hinted(err, "there is no host %s: check the reference, the name server and, behind a proxy, HTTPS_PROXY", dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return hinted(err, "nothing answers at %s (%s): is it running, and is HTTPS_PROXY right?", host, brief(err))
+		return docker.Hinted(err, "nothing answers at %s (%s): is it running, and is HTTPS_PROXY right?", host, docker.Brief(err))
 	}
 	return err
 }
@@ -116,26 +105,17 @@ func (e *endpoint) explainStatus(host string, err *transport.Error) error {
 	switch err.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		if e.asUser {
-			return hinted(err, "%s does not let the user that docker is logged in as read %s, or has no such repository (%s): check the name, or run docker login %s again", host, repo, brief(err), host)
+			return docker.Hinted(err, "%s does not let the user that docker is logged in as read %s, or has no such repository (%s): check the name, or run docker login %s again", host, repo, docker.Brief(err), host)
 		}
-		return hinted(err, "%s wants credentials for %s, or has no such repository (%s): check the name, or run docker login %s", host, repo, brief(err), host)
+		return docker.Hinted(err, "%s wants credentials for %s, or has no such repository (%s): check the name, or run docker login %s", host, repo, docker.Brief(err), host)
 	case http.StatusNotFound:
-		return &missError{fmt.Sprintf("it has no such image in %s (%s)", repo, brief(err)), err}
+		return &missError{fmt.Sprintf("it has no such image in %s (%s)", repo, docker.Brief(err)), err}
 	case http.StatusTooManyRequests:
-		return hinted(err, "%s limits how much may be pulled (%s): try again later, run docker login %s for a higher limit, or name a --mirror", host, brief(err), host)
+		return docker.Hinted(err, "%s limits how much may be pulled (%s): try again later, run docker login %s for a higher limit, or name a --mirror", host, docker.Brief(err), host)
 	case http.StatusBadRequest:
 		if strings.Contains(err.Error(), "HTTP request to an HTTPS server") {
-			return hinted(err, "%s speaks HTTPS, not HTTP: write https:// in the URL of the mirror", host)
+			return docker.Hinted(err, "%s speaks HTTPS, not HTTP: write https:// in the URL of the mirror", host)
 		}
 	}
-	return errors.New(brief(err))
-}
-
-// brief is the start of an error's text: bodies of error pages are long.
-func brief(err error) string {
-	s := strings.Join(strings.Fields(err.Error()), " ")
-	if len(s) > 300 {
-		s = strings.ToValidUTF8(s[:300], "") + "..."
-	}
-	return s
+	return errors.New(docker.Brief(err))
 }
