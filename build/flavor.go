@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,10 @@ type KernelSpec struct {
 	Config  string `yaml:"config" json:"config,omitempty"`   // name of the configuration, "generic"
 	Armbian string `yaml:"armbian" json:"armbian,omitempty"` // artifact of Armbian's OCI repository
 	Flavor  string `yaml:"flavor" json:"flavor,omitempty"`   // the kernel of that flavor
+
+	// ConfigSHA256 is the hash of the configuration as it is now, which tells
+	// its kernel from those of older ones; "": nobody knows. No file has it.
+	ConfigSHA256 string `yaml:"-" json:"-"`
 }
 
 // String is the kernel in a few words, for a table.
@@ -68,6 +73,12 @@ func (f Flavor) DebianArch() string {
 		return "arm64"
 	}
 	return "amd64"
+}
+
+// KernelConfigName is the name of the configuration of a kernel that is
+// compiled: generic-6.12.y-x86_64.
+func (f Flavor) KernelConfigName() string {
+	return fmt.Sprintf("%s-%s.y-%s", cmp.Or(f.Kernel.Config, "generic"), f.Kernel.Version, f.Arch)
 }
 
 // Flavors is a list of flavors with unique ids, the built-in ones first.

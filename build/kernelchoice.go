@@ -11,6 +11,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
 
 	"hooksmith/build/images"
 	"hooksmith/build/linuxkit"
@@ -130,7 +131,8 @@ func (p *Plan) chooseKernel(ctx context.Context) (string, error) {
 }
 
 // daemonKernel returns the tag of the newest kernel in the Docker daemon; of
-// several builds of one release, of the one that was made, or loaded, last.
+// several builds of one release, of the one that `hooksmith kernel` was asked
+// for last, or that was pulled or tagged later.
 func (p *Plan) daemonKernel(ctx context.Context, base, version string) (string, error) {
 	source, ok := p.opt.Images.(localLister)
 	if !ok {
@@ -143,11 +145,11 @@ func (p *Plan) daemonKernel(ctx context.Context, base, version string) (string, 
 		}
 		return "", err
 	}
-	made := map[string]time.Time{}
+	fit := map[string]kernelCandidate{}
 	var tags []string
 	for _, img := range all {
 		if p.fitsConfig(img.Labels) {
-			made[img.Tag] = img.Tagged
+			fit[img.Tag] = kernelCandidate{img.Tag, img.Labels[kernel.LabelConfigSHA256], img.Tagged}
 			tags = append(tags, img.Tag)
 		}
 	}
@@ -155,50 +157,146 @@ func (p *Plan) daemonKernel(ctx context.Context, base, version string) (string, 
 	if len(tags) == 0 {
 		return "", fmt.Errorf("no %s of configuration %s for %s among its %d images of %s", version, cmp.Or(p.opt.Flavor.Kernel.Config, "any"), p.arch, len(all), base)
 	}
-	best := tags[0]
-	for _, tag := range tags {
-		if release(tag) == release(best) && made[tag].After(made[best]) {
-			best = tag
-		}
+	var newest []kernelCandidate
+	for _, tag := range tags[:sameRelease(tags)] {
+		newest = append(newest, fit[tag])
 	}
-	return best, nil
+	return p.pick(base, newest, p.lastMade, p.currentConfig), nil
 }
 
-// publishedKernel returns the newest tag whose image fits the flavor.
+// publishedKernel returns the tag of the newest release whose image fits the
+// flavor. Which of several builds of one release was pushed last, a registry
+// does not tell, nor do the images, which are the same whenever they are made:
+// that of the configuration as it is now is taken.
 func (p *Plan) publishedKernel(ctx context.Context, base, version string, tags []string) (string, error) {
-	var failed error
-	for _, tag := range newestFirst(tags, version) {
-		err := p.fitsFlavor(ctx, base+":"+tag)
-		if err == nil {
-			return tag, nil
+	all := newestFirst(tags, version)
+	looked := all[:min(len(all), maxCandidates)]
+	var failed []error
+	for rest := looked; len(rest) > 0; {
+		n := sameRelease(rest)
+		fit, errs, err := p.fitting(ctx, base, rest[:n])
+		if err != nil {
+			return "", err
 		}
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", tag, err))
+		if len(fit) > 0 {
+			if n == len(rest) && sameRelease(all[len(looked)-n:]) > n {
+				p.opt.Log.Warn("not all kernels of this release were looked into, so a newer one may have been missed",
+					"repository", base, "release", release(rest[0]), "tags", sameRelease(all[len(looked)-n:]), "looked_into", n, "next", "--kernel IMAGE names one")
+			}
+			return p.pick(base, fit, p.currentConfig, p.lastMade), nil
+		}
+		failed, rest = append(failed, errs...), rest[n:]
 	}
-	if failed != nil {
-		return "", fmt.Errorf("no kernel can be used: %w", failed)
+	if len(looked) < len(all) {
+		failed = append(failed, fmt.Errorf("the %d tags of %s after these were not looked into", len(all)-len(looked), version))
+	}
+	if len(failed) > 0 {
+		return "", fmt.Errorf("no kernel can be used: %w", errors.Join(failed...))
 	}
 	return "", fmt.Errorf("no kernel %s among its %d tags", version, len(tags))
 }
 
-func (p *Plan) fitsFlavor(ctx context.Context, ref string) error {
-	img, err := p.opt.Images.Image(ctx, ref)
+// fitting looks into the images of some tags. errs say why the others do not
+// fit.
+func (p *Plan) fitting(ctx context.Context, base string, tags []string) (fit []kernelCandidate, errs []error, err error) {
+	found, failed := make([]kernelCandidate, len(tags)), make([]error, len(tags))
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i, tag := range tags {
+		g.Go(func() error {
+			found[i], failed[i] = p.candidate(ctx, base, tag)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	for i, tag := range tags {
+		if failed[i] == nil {
+			fit = append(fit, found[i])
+			continue
+		}
+		p.opt.Log.Debug("a kernel does not fit", "image", base+":"+tag, "error", failed[i])
+		errs = append(errs, fmt.Errorf("%s: %w", tag, failed[i]))
+	}
+	return fit, errs, ctx.Err()
+}
+
+// candidate is the image of a tag, if it fits the flavor.
+func (p *Plan) candidate(ctx context.Context, base, tag string) (kernelCandidate, error) {
+	c := kernelCandidate{tag: tag}
+	img, err := p.opt.Images.Image(ctx, base+":"+tag)
 	if err != nil {
-		return err
+		return c, err
 	}
 	config, err := img.ConfigFile()
 	if err != nil {
-		return err
+		return c, err
 	}
-	if !p.fitsConfig(config.Config.Labels) {
-		return fmt.Errorf("its configuration is %s, need %s", kernel.ConfigOf(config.Config.Labels), p.opt.Flavor.Kernel.Config)
+	labels := config.Config.Labels
+	if !p.fitsConfig(labels) {
+		return c, fmt.Errorf("its configuration is %s, need %s", kernel.ConfigOf(labels), p.opt.Flavor.Kernel.Config)
 	}
-	return nil
+	c.config, c.made = labels[kernel.LabelConfigSHA256], config.Created.Time
+	return c, nil
 }
 
-// fitsConfig reports whether an image was built with the flavor's configuration.
+// kernelCandidate is a kernel image that fits the flavor.
+type kernelCandidate struct {
+	tag    string
+	config string    // SHA-256 of its configuration; "": it does not say
+	made   time.Time // as the image or the daemon says
+}
+
+// lastMade orders the kernel that was made last first.
+func (p *Plan) lastMade(a, b kernelCandidate) int { return b.made.Compare(a.made) }
+
+// currentConfig orders kernels of the flavor's configuration as it is now first.
+func (p *Plan) currentConfig(a, b kernelCandidate) int {
+	rank := func(c kernelCandidate) int {
+		if want := p.opt.Flavor.Kernel.ConfigSHA256; want != "" && c.config == want {
+			return 0
+		}
+		return 1
+	}
+	return rank(a) - rank(b)
+}
+
+// pick returns the tag of the first in the order of the rules, which settle
+// between builds of one release. It warns if they do not settle it, and if the
+// kernel was made before its configuration was changed.
+func (p *Plan) pick(base string, fit []kernelCandidate, rules ...func(a, b kernelCandidate) int) string {
+	order := func(a, b kernelCandidate) int {
+		for _, rule := range rules {
+			if d := rule(a, b); d != 0 {
+				return d
+			}
+		}
+		return 0
+	}
+	best := slices.MinFunc(fit, func(a, b kernelCandidate) int { return cmp.Or(order(a, b), strings.Compare(a.tag, b.tag)) })
+	ref := base + ":" + best.tag
+	var others []string
+	for _, c := range fit {
+		if c.tag != best.tag && order(best, c) == 0 {
+			others = append(others, c.tag)
+		}
+	}
+	if len(others) > 0 {
+		p.opt.Log.Warn("several kernels of one release fit, and nothing tells which is the newest", "taken", ref, "others", others,
+			"next", "--kernel IMAGE names one")
+	}
+	if want := p.opt.Flavor.Kernel.ConfigSHA256; want != "" && best.config != "" && best.config != want {
+		p.opt.Log.Warn("the kernel was compiled from another configuration than "+p.opt.Flavor.KernelConfigName()+" is now", "taken", ref,
+			"next", "hooksmith kernel "+p.opt.Flavor.ID+" compiles it; build --kernel latest looks for it in the registry, and --kernel IMAGE takes any without a warning")
+	}
+	return best.tag
+}
+
+// fitsConfig reports whether an image was built with the flavor's configuration:
+// that of its name, or the very same under another name, for the tag of an image
+// does not depend on names.
 func (p *Plan) fitsConfig(labels map[string]string) bool {
-	want := p.opt.Flavor.Kernel.Config
-	return want == "" || kernel.ConfigOf(labels) == want
+	want := p.opt.Flavor.Kernel
+	return want.Config == "" || kernel.ConfigOf(labels) == want.Config || want.ConfigSHA256 != "" && labels[kernel.LabelConfigSHA256] == want.ConfigSHA256
 }
 
 // release is the version in a kernel's tag.
@@ -207,8 +305,17 @@ func release(tag string) string {
 	return r
 }
 
+// sameRelease is how many tags at the beginning are of the first one's release.
+func sameRelease(tags []string) int {
+	n := slices.IndexFunc(tags, func(tag string) bool { return release(tag) != release(tags[0]) })
+	if n < 0 {
+		return len(tags)
+	}
+	return n
+}
+
 // newestFirst returns the tags of a kernel version (major.minor, or with the
-// point release), the highest point release first, at most maxCandidates.
+// point release), the highest point release first.
 func newestFirst(tags []string, version string) []string {
 	point := func(tag string) int {
 		if release(tag) == version {
@@ -228,5 +335,5 @@ func newestFirst(tags []string, version string) []string {
 		}
 		return strings.Compare(a, b)
 	})
-	return tags[:min(len(tags), maxCandidates)]
+	return tags
 }

@@ -3,6 +3,9 @@ package build
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -101,6 +104,98 @@ func TestRefVersion(t *testing.T) {
 		if got := refVersion(ref); got != want {
 			t.Errorf("%q: %q, want %q", ref, got, want)
 		}
+	}
+}
+
+// compiled is a kernel image as hooksmith makes it, of a configuration with
+// this hash; year is when it says that it was made.
+func compiled(t testing.TB, sum string, year int) v1.Image {
+	t.Helper()
+	file := must(kernelImage(t).ConfigFile()).DeepCopy()
+	file.Config.Labels = map[string]string{kernel.LabelConfig: "generic-6.12.y-x86_64", kernel.LabelConfigSHA256: sum}
+	file.Created = v1.Time{Time: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+	return must(mutate.ConfigFile(kernelImage(t), file))
+}
+
+// TestChooseBuild: of several builds of one release, the one that fits best,
+// and a warning where nobody can tell or where it is an old one.
+func TestChooseBuild(t *testing.T) {
+	const base, several, stale, limit = DefaultKernelBase, "several kernels of one release fit", "from another configuration than generic-6.12.y-x86_64 is now", "not all kernels of this release"
+	many := imageMap{base + ":6.12.48-z": compiled(t, "now", 2000), base + ":6.12.47-z": compiled(t, "now", 2000)}
+	for i := range maxCandidates + 1 {
+		many[fmt.Sprintf("%s:6.12.48-a%02d", base, i)] = compiled(t, "then", 2000)
+	}
+	foreign := imageMap{base + ":6.12.1-0": compiled(t, "now", 2000)}
+	for i := range maxCandidates {
+		foreign[fmt.Sprintf("%s:6.12.48-a%02d", base, i)] = configured(t, "vm-6.12.y-x86_64")
+	}
+	local := func(tag, sum string, minute int) images.Local {
+		l := images.Local{Tag: tag, Labels: map[string]string{kernel.LabelConfig: "generic-6.12.y-x86_64", kernel.LabelConfigSHA256: sum}}
+		if minute > 0 {
+			l.Tagged = time.Unix(1e9, 0).Add(time.Duration(minute) * time.Minute)
+		}
+		return l
+	}
+	for _, tt := range []struct {
+		name     string
+		registry imageMap
+		local    []images.Local
+		unknown  bool // what the flavor's configuration is now
+		want     string
+		warnings []string
+		err      string
+	}{
+		{name: "published, of the configuration as it is now", want: "6.12.48-bbbb",
+			registry: imageMap{base + ":6.12.48-aaaa": compiled(t, "then", 2000), base + ":6.12.48-bbbb": compiled(t, "now", 2000), base + ":6.12.47-cccc": compiled(t, "now", 2000)}},
+		{name: "published, all older", want: "6.12.48-aaaa", warnings: []string{several, "6.12.48-bbbb", stale, "hooksmith kernel mine"},
+			registry: imageMap{base + ":6.12.48-aaaa": compiled(t, "then", 2000), base + ":6.12.48-bbbb": compiled(t, "long ago", 2000)}},
+		{name: "published, with another patch", want: "6.12.48-aaaa", warnings: []string{several, "6.12.48-bbbb", "--kernel IMAGE"},
+			registry: imageMap{base + ":6.12.48-aaaa": compiled(t, "now", 2000), base + ":6.12.48-bbbb": compiled(t, "now", 2000)}},
+		{name: "published by upstream, which tells the time", want: "6.12.48-bbbb",
+			registry: imageMap{base + ":6.12.48-aaaa": compiled(t, "", 2024), base + ":6.12.48-bbbb": compiled(t, "", 2025), base + ":6.12.48-cccc": compiled(t, "", 2023)}},
+		{name: "published, nothing is known", unknown: true, want: "6.12.48-aaaa", warnings: []string{several},
+			registry: imageMap{base + ":6.12.48-aaaa": compiled(t, "then", 2000), base + ":6.12.48-bbbb": compiled(t, "now", 2000)}},
+		{name: "published, too many of one release", registry: many, want: "6.12.48-a00", warnings: []string{limit, several, stale}},
+		{name: "published, too many that do not fit", registry: foreign, err: "the 1 tags of 6.12 after these were not looked into"},
+		{name: "the daemon's last", local: []images.Local{local("6.12.48-a", "now", 1), local("6.12.48-b", "now", 2)}, want: "6.12.48-b"},
+		{name: "the daemon's last, of --kconfig", local: []images.Local{local("6.12.48-a", "now", 1), local("6.12.48-b", "mine", 2)}, want: "6.12.48-b", warnings: []string{stale}},
+		{name: "the daemon's, after kernel-config", local: []images.Local{local("6.12.48-a", "then", 1)}, want: "6.12.48-a", warnings: []string{stale, "hooksmith kernel mine"}},
+		{name: "the daemon's, under another name", want: "6.12.48-a", local: []images.Local{
+			{Tag: "6.12.48-a", Labels: map[string]string{kernel.LabelConfig: "copied-6.12.y-x86_64", kernel.LabelConfigSHA256: "now"}},
+			{Tag: "6.12.48-b", Labels: map[string]string{kernel.LabelConfig: "copied-6.12.y-x86_64", kernel.LabelConfigSHA256: "then"}}}},
+		{name: "the daemon's, loaded", local: []images.Local{local("6.12.48-a", "then", 0), local("6.12.48-b", "now", 0)}, want: "6.12.48-b"},
+		{name: "the daemon's, loaded, both older", local: []images.Local{local("6.12.48-a", "then", 0), local("6.12.48-b", "long ago", 0)}, want: "6.12.48-a", warnings: []string{several, stale}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var log strings.Builder
+			p := &Plan{vars: map[string]string{}, arch: kernel.X86_64, opt: fileOptions(t)}
+			p.opt.Log = slog.New(slog.NewTextHandler(&log, nil))
+			p.opt.Images = withDaemon{tt.registry, tt.local, nil}
+			p.opt.Flavor = Flavor{ID: "mine", Arch: "x86_64", Kernel: KernelSpec{Version: "6.12", Config: "generic", ConfigSHA256: "now"}}
+			if tt.unknown {
+				p.opt.Flavor.Kernel.ConfigSHA256 = ""
+			}
+			err := p.nameKernel(t.Context())
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("error %v lacks %q", err, tt.err)
+				}
+				return
+			}
+			if got := p.vars["HOOK_KERNEL_IMAGE"]; err != nil || got != base+":"+tt.want {
+				t.Errorf("%s, %v", got, err)
+			}
+			for _, warning := range []string{several, stale, limit} {
+				if strings.Contains(log.String(), warning) != slices.Contains(tt.warnings, warning) {
+					t.Errorf("warning %q: %s", warning, log.String())
+				}
+			}
+			for _, want := range tt.warnings {
+				if !strings.Contains(log.String(), want) {
+					t.Errorf("%q lacks %q", log.String(), want)
+				}
+			}
+		})
 	}
 }
 

@@ -100,8 +100,11 @@ func (p *Plan) namePublished(ctx context.Context) error {
 func (p *Plan) newestBuild(ctx context.Context, repository string, tags []string) (string, error) {
 	suffix := "-" + p.arch.Debian()
 	ours := slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return !strings.HasSuffix(tag, suffix) })
-	if len(ours) == 0 || len(ours) > maxCandidates {
-		return "", fmt.Errorf("%d of its %d tags end in %s", len(ours), len(tags), suffix)
+	if len(ours) == 0 {
+		return "", fmt.Errorf("none of its %d tags ends in %s", len(tags), suffix)
+	}
+	if len(ours) > maxCandidates { // nothing in a tag says which are the older ones
+		return "", fmt.Errorf("%d of its %d tags end in %s: no more than %d are looked into for the newest", len(ours), len(tags), suffix, maxCandidates)
 	}
 	slices.Sort(ours)
 	made := make([]time.Time, len(ours))

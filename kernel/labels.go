@@ -7,6 +7,8 @@ import "strings"
 const (
 	LabelVersion = "dev.hooksmith.kernel.version" // 6.12.48
 	LabelConfig  = "dev.hooksmith.kernel.config"  // name of the configuration: generic-6.12.y-x86_64
+
+	LabelConfigSHA256 = "dev.hooksmith.kernel.config.sha256" // of its text
 )
 
 // ConfigOf is the first part of the configuration's name that an image was

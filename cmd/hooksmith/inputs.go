@@ -153,13 +153,15 @@ func loadFlavors(config string) (*build.Flavors, error) {
 		path = "hooksmith.yaml"
 	}
 	b, err := os.ReadFile(path)
-	if os.IsNotExist(err) && config == "" {
-		return flavors, nil
+	if err == nil {
+		err = flavors.Override(path, b)
+	} else if os.IsNotExist(err) && config == "" {
+		err = nil
+	} else {
+		err = fmt.Errorf("reading flavors: %w", err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading flavors: %w", err)
-	}
-	return flavors, flavors.Override(path, b)
+	hashKernelConfigs(flavors)
+	return flavors, err
 }
 
 // sourceDateEpoch is the time that no file of the output is newer than, as

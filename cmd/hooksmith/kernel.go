@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"hooksmith/build"
 	"hooksmith/kernel/compile"
 )
 
@@ -21,11 +22,12 @@ type kernelCommand struct {
 func newKernel(a *app) *cobra.Command {
 	var o kernelCommand
 	cmd := &cobra.Command{
-		Use:   "kernel [FLAVOR] [NAME=VALUE...]",
+		Use:   "kernel FLAVOR [NAME=VALUE...]",
 		Short: "Compile a kernel, with Docker",
 		Long: `Compile the kernel of a flavor into an image with /kernel, /kernel.tar, /System.map and
 /dtbs.tar.gz, as Hook's kernels are and LinuxKit takes them. 'hooksmith build' finds it in
-the Docker daemon.
+the Docker daemon: of several kernels of one release, the one that this made last. It bears
+the name of the flavor's configuration, also with --kconfig.
 
 The image is HOOK_KERNEL_OCI_BASE:VERSION-HASH, where the hash is over all that matters:
 configuration, source, patches, external modules, and how it is compiled. One that is in
@@ -43,7 +45,7 @@ with its signature checked.`,
   hooksmith kernel hook-generic-amd64 --external-module ice-2.4.5.tar.gz --export kernel.tar
   hooksmith kernel hook-generic-arm64 --push HOOK_KERNEL_OCI_BASE=registry.example.com/hook-kernel
   docker volume rm ` + compile.CacheVolume + `   # forget what was compiled`,
-		Args:              cobra.ArbitraryArgs,
+		Args:              oneFlavor,
 		ValidArgsFunction: completeKernelFlavors,
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), a, args) },
 	}
@@ -64,13 +66,23 @@ with its signature checked.`,
 func completeKernelFlavors(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	var ids []string
 	if flavors, err := loadFlavors(""); err == nil && len(args) == 0 {
-		for _, f := range flavors.All {
-			if f.Unavailable == "" && (f.Kernel.Version != "" || f.Kernel.Flavor != "") {
-				ids = append(ids, cobra.CompletionWithDesc(f.ID, f.Description))
-			}
+		for _, f := range kernelFlavors(flavors) {
+			ids = append(ids, cobra.CompletionWithDesc(f.ID, f.Description))
 		}
 	}
 	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+// kernelFlavors are the flavors that have a kernel to compile, of their own or
+// of the flavor that they name.
+func kernelFlavors(all *build.Flavors) []build.Flavor {
+	var list []build.Flavor
+	for _, f := range all.All {
+		if f, err := all.Buildable(f.ID); err == nil && f.Unavailable == "" && f.Kernel.Version != "" {
+			list = append(list, f)
+		}
+	}
+	return list
 }
 
 func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
@@ -91,7 +103,10 @@ func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	a.tellKernel(result, o, time.Since(started))
+	if err := b.MarkNewest(ctx, result.Ref); err != nil {
+		return withHint(err, "the kernel is there, but build may take another one: hooksmith build %s --kernel %s", t.Flavor.ID, result.Ref)
+	}
+	a.tellKernel(result, o, t.Flavor.ID, time.Since(started))
 	if o.asJSON {
 		return a.printJSON(result)
 	}
@@ -99,11 +114,14 @@ func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
 	return err
 }
 
-func (a *app) tellKernel(r *compile.Result, o *kernelCommand, took time.Duration) {
+func (a *app) tellKernel(r *compile.Result, o *kernelCommand, flavor string, took time.Duration) {
 	if r.Compiled {
 		fmt.Fprintf(a.stderr, "Linux %s compiled in %s: %d objects; ccache had %d files and had to compile %d\n", r.Release, took.Round(time.Second), r.Objects, r.Hits, r.Misses)
 	} else {
 		fmt.Fprintf(a.stderr, "%s is in %s already (--force compiles it anyway)\n", r.Ref, r.Where)
+		if r.Where == "the registry" { // of which build thinks only where Docker has none
+			fmt.Fprintf(a.stderr, "hooksmith build %s --kernel %s takes it, whatever is in Docker\n", flavor, r.Ref)
+		}
 	}
 	if o.push {
 		fmt.Fprintf(a.stderr, "in the registry: %s@%s\n", r.Ref, r.Digest)

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"hooksmith/configs"
 )
 
 func TestProgressCount(t *testing.T) {
@@ -109,5 +113,48 @@ func TestKernelTag(t *testing.T) {
 		if code == exitOK || !strings.Contains(stderr, want) {
 			t.Errorf("%q: exit code %d: %s, want %q", args, code, stderr, want)
 		}
+	}
+}
+
+// TestKernelConfigName: build finds a kernel by the name of the flavor's
+// configuration, however the file is called, and tells by the hash of it
+// whether the kernel is an old one.
+func TestKernelConfigName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	sha := func(data []byte) string { sum := sha256.Sum256(data); return hex.EncodeToString(sum[:]) }
+	const name = "vm-6.12.y-x86_64"
+	builtIn, err := configs.FS.ReadFile("kernel/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flavor, err := findFlavor("", []string{"hook-vm-amd64"})
+	if err != nil || flavor.Kernel.ConfigSHA256 != sha(builtIn) {
+		t.Errorf("the built-in configuration: %+v, %v", flavor.Kernel, err)
+	}
+	mine := []byte("CONFIG_X=y\n")
+	if err := errors.Join(os.MkdirAll("configs/kernel", 0o755), os.WriteFile("configs/kernel/"+name, mine, 0o644), os.WriteFile("my.config", mine, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if flavor, err = findFlavor("", []string{"hook-vm-amd64"}); err != nil || flavor.Kernel.ConfigSHA256 != sha(mine) {
+		t.Errorf("the configuration of the working folder: %+v, %v", flavor.Kernel, err)
+	}
+	for _, file := range []string{"", "my.config"} {
+		o, k := kernelFlags{kconfig: file}, kernelTarget{Flavor: flavor}
+		if err := o.readConfig(&k); err != nil || k.Spec.ConfigName != name || k.Name != name || string(k.Spec.Config) != string(mine) {
+			t.Errorf("--kconfig %q: %s, %v", file, k.Spec.ConfigName, err)
+		}
+	}
+	if debian, err := findFlavor("", []string{"hook-debian-amd64"}); err != nil || debian.Kernel.ConfigSHA256 != "" {
+		t.Errorf("Debian's kernel: %+v, %v", debian.Kernel, err)
+	}
+	config := "flavors:\n- {id: mine, arch: x86_64, kernel: {version: '6.12', config: none}, template: hook, output_id: mine}\n- {id: of-mine, arch: x86_64, kernel: {flavor: hook-vm-amd64}, template: hook, output_id: of-mine}\n"
+	if err := os.WriteFile("hooksmith.yaml", []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := findFlavor("", []string{"mine"}); err != nil || f.Kernel.ConfigSHA256 != "" {
+		t.Errorf("no configuration: %+v, %v", f.Kernel, err)
+	}
+	if f, err := findFlavor("", []string{"of-mine"}); err != nil || f.Kernel.ConfigSHA256 != sha(mine) {
+		t.Errorf("another flavor's kernel: %+v, %v", f.Kernel, err)
 	}
 }

@@ -28,7 +28,7 @@ type kernelConfigCommand struct {
 func newKernelConfig(a *app) *cobra.Command {
 	var o kernelConfigCommand
 	cmd := &cobra.Command{
-		Use:     "kernel-config FLAVOR",
+		Use:     "kernel-config FLAVOR [NAME=VALUE...]",
 		Aliases: []string{"config", "config-kernel", "kernel-config-shell", "config-shell-kernel"},
 		Short:   "Change a kernel's configuration: menuconfig, or flags",
 		Long: `Change the configuration of a flavor's kernel with the kernel's own tools, which run in
@@ -70,15 +70,26 @@ The name kernel-config-shell means --shell.`,
 	return cmd
 }
 
+// oneFlavor wants a flavor among the arguments: those that are built by default
+// have a kernel of Debian's. target sees to the rest of them.
 func oneFlavor(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		ids, _ := completeKernelFlavors(cmd, nil, "")
-		for i, id := range ids {
-			ids[i], _, _ = strings.Cut(id, "\t")
-		}
-		return fmt.Errorf("which flavor's kernel? One of %s", strings.Join(ids, ", "))
+	words, _, err := splitVariables(args)
+	if err != nil || len(words) > 0 {
+		return err
 	}
-	return nil // target counts them: NAME=VALUE may follow
+	config, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return err
+	}
+	flavors, err := loadFlavors(config)
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, f := range kernelFlavors(flavors) {
+		ids = append(ids, f.ID)
+	}
+	return fmt.Errorf("which flavor's kernel? One of %s", strings.Join(ids, ", "))
 }
 
 func (o *kernelConfigCommand) run(ctx context.Context, a *app, args []string) error {
@@ -224,9 +235,14 @@ func (o *kernelConfigCommand) change(ctx context.Context, a *app, s *kernelconfi
 	return nil
 }
 
-// finish prints the difference and writes the file.
+// finish prints the difference and writes the file. That of --output is written
+// without a difference too: whoever named it wants a configuration there.
 func (o *kernelConfigCommand) finish(ctx context.Context, a *app, s *kernelconfig.Session, file *kernelconfig.File, changes []kconfig.Change) error {
-	if len(changes) == 0 {
+	switch {
+	case len(changes) == 0 && o.dryRun:
+		fmt.Fprintf(a.stderr, "nothing would change; nothing is written to %s\n", file.Path)
+		return nil
+	case len(changes) == 0 && o.output == "": // another file gets the whole configuration, whatever changed
 		fmt.Fprintf(a.stderr, "nothing changed: %s stays as it is\n", file.Path)
 		return nil
 	}
@@ -234,7 +250,7 @@ func (o *kernelConfigCommand) finish(ctx context.Context, a *app, s *kernelconfi
 		fmt.Fprintln(a.stdout, c)
 	}
 	if o.dryRun {
-		fmt.Fprintf(a.stderr, "%d symbols would change; %s stays as it is\n", len(changes), file.Path)
+		fmt.Fprintf(a.stderr, "%d symbols would change; nothing is written to %s\n", len(changes), file.Path)
 		return nil
 	}
 	saved, err := s.Saved(ctx)

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -95,33 +97,49 @@ func (o *kernelFlags) target(ctx context.Context, a *app, args []string) (*kerne
 // readConfig reads the configuration: --kconfig, the file of the working
 // folder, the one that hooksmith carries.
 func (o *kernelFlags) readConfig(t *kernelTarget) error {
-	k := t.Flavor.Kernel
-	t.Name = fmt.Sprintf("%s-%s.y-%s", cmp.Or(k.Config, "generic"), k.Version, t.Flavor.Arch)
-	t.File = o.kconfig
-	if t.File == "" {
-		local := filepath.Join("configs", kernelConfigs, t.Name)
-		if _, err := os.Stat(local); err == nil {
-			t.File = local
-		}
-	}
+	t.Name = t.Flavor.KernelConfigName()
+	t.Spec.ConfigName = t.Name // also of --kconfig: by this name build finds the flavor's kernel
 	var err error
-	if t.File != "" {
+	if t.File = o.kconfig; t.File != "" {
 		t.Spec.Config, err = os.ReadFile(t.File)
 	} else {
-		t.Spec.Config, err = fs.ReadFile(configs.FS, path.Join(kernelConfigs, t.Name))
+		t.Spec.Config, t.File, err = readKernelConfig(t.Name)
 	}
 	if errors.Is(err, fs.ErrNotExist) && t.File == "" {
-		return withHint(fmt.Errorf("there is no kernel configuration %s", t.Name), "give one with --kconfig FILE: what savedefconfig of Linux %s makes", k.Version)
+		return withHint(fmt.Errorf("there is no kernel configuration %s", t.Name), "give one with --kconfig FILE: what savedefconfig of Linux %s makes", t.Flavor.Kernel.Version)
 	}
 	if err != nil {
 		return fmt.Errorf("kernel configuration: %w", err)
 	}
-	t.Spec.ConfigName = t.Name
-	if o.kconfig != "" {
-		t.Spec.ConfigName = filepath.Base(o.kconfig)
-	}
 	t.Spec.Arch, err = kernel.ParseArch(t.Flavor.Arch)
 	return err
+}
+
+// readKernelConfig reads the configuration of that name: the file of the
+// working folder, or, with file "", the one that hooksmith carries.
+func readKernelConfig(name string) (data []byte, file string, err error) {
+	local := filepath.Join("configs", kernelConfigs, name)
+	if _, err := os.Stat(local); err == nil {
+		data, err = os.ReadFile(local)
+		return data, local, err
+	}
+	data, err = fs.ReadFile(configs.FS, path.Join(kernelConfigs, name))
+	return data, "", err
+}
+
+// hashKernelConfigs tells flavors what their kernels' configurations are now,
+// so that a kernel of an older one is noticed. A configuration that cannot be
+// read is an error of those commands that need it.
+func hashKernelConfigs(flavors *build.Flavors) {
+	for i, f := range flavors.All {
+		if f.Kernel.Version == "" {
+			continue
+		}
+		if data, _, err := readKernelConfig(f.KernelConfigName()); err == nil {
+			sum := sha256.Sum256(data)
+			flavors.All[i].Kernel.ConfigSHA256 = hex.EncodeToString(sum[:])
+		}
+	}
 }
 
 // open finds the source and what is added to it.

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"archive/tar"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,11 +15,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/gzip"
+
+	"hooksmith/kernel"
 )
 
 // epoch is the time of all that is in the image: when it was compiled changes
@@ -30,9 +34,9 @@ var files = []string{"System.map", "dtbs.tar.gz", "kernel", "kernel.tar"}
 
 // Labels and annotations of the image.
 const (
-	labelVersion  = "dev.hooksmith.kernel.version"
-	labelConfig   = "dev.hooksmith.kernel.config"
-	labelSum      = "dev.hooksmith.kernel.config.sha256"
+	labelVersion  = kernel.LabelVersion
+	labelConfig   = kernel.LabelConfig
+	labelSum      = kernel.LabelConfigSHA256
 	labelSource   = "dev.hooksmith.kernel.source"
 	labelHash     = "dev.hooksmith.kernel.source.sha256"
 	labelPatches  = "dev.hooksmith.kernel.patches"
@@ -134,6 +138,22 @@ func original(img v1.Image, path string) (v1.Image, error) {
 		return img, err
 	}
 	return again, nil
+}
+
+// MarkNewest makes an image of the Docker daemon the one that was tagged last:
+// what `hooksmith build` goes by, of several kernels of one release. Loading an
+// image does not count as tagging, and all images have the same time. One that
+// the daemon has not is not an error.
+func (b *Builder) MarkNewest(ctx context.Context, ref string) error {
+	d, err := b.Docker.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.ImageTag(ctx, ref, ref); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("docker tag %s: %w", ref, d.Explain(err))
+	}
+	return nil
 }
 
 // layer is a layer in a file.
