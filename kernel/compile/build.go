@@ -29,10 +29,16 @@ type Kernel struct {
 	Hits    int    // files that ccache had in its cache
 	Misses  int    // files that it had to compile
 	dir     string
+	remove  func() error // removes dir; nil: there is none
 }
 
 // Close removes the files of the image.
-func (k *Kernel) Close() error { return os.RemoveAll(k.dir) }
+func (k *Kernel) Close() error {
+	if k.remove == nil {
+		return nil
+	}
+	return k.remove()
+}
 
 // Build compiles a kernel. Nothing is left in the daemon but the toolchain and
 // the cache, also if it fails or ctx ends. The caller closes the kernel.
@@ -89,7 +95,10 @@ func (w *Workspace) compile(ctx context.Context, b *Builder, k *Kernel) (err err
 	if out, err := w.output(ctx, "hits"); err == nil {
 		_, _ = fmt.Sscan(out, &k.Hits, &k.Misses)
 	}
-	return w.step(ctx, nil, "remember", w.estimateName(), strconv.Itoa(k.Objects))
+	if err := w.step(ctx, nil, "remember", w.estimateName(), strconv.Itoa(k.Objects)); err != nil {
+		b.log().Warn("the number of objects is not kept for the next time's estimate", "error", err)
+	}
+	return ctx.Err()
 }
 
 // estimate is about how many objects will be compiled; 0: nobody knows.
@@ -109,12 +118,14 @@ func (w *Workspace) estimateName() string {
 	return plainName.ReplaceAllString(fmt.Sprintf("%s-%s-%s", w.spec.ConfigName, w.spec.arch(), source.Series(w.spec.Source.Version())), "_")
 }
 
+// explainMake says why make failed; need is what its step needs of the disk,
+// 0: nobody knows.
 func (w *Workspace) explainMake(err error, what string, need int64) error {
 	var exit *ExitError
 	switch {
 	case isNoSpace(err):
 		return noSpace(err, what, need)
-	case errors.As(err, &exit) && exit.Status == 137:
+	case errors.As(err, &exit) && exit.killed():
 		return hintf(fmt.Errorf("%s: killed, probably for want of memory: %w", what, err), "give Docker more memory, or compile with fewer --jobs (now %d)", w.spec.Jobs)
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -186,7 +197,7 @@ const maxResult = 8 << 30
 // it will.
 func (w *Workspace) fetch(ctx context.Context, b *Builder, k *Kernel) error {
 	var err error
-	if k.dir, err = os.MkdirTemp(b.TempDir, "hooksmith-kernel-"); err != nil {
+	if k.dir, k.remove, err = makeFolder(b.TempDir); err != nil {
 		return err
 	}
 	r, err := w.ReadTree(ctx, "/src/out/image")

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -168,30 +167,6 @@ Hunk #1 FAILED at 3.
 	}
 }
 
-func TestAbandoned(t *testing.T) {
-	host, _ := os.Hostname()
-	ended := exec.Command("true")
-	if err := ended.Run(); err != nil {
-		t.Fatal(err)
-	}
-	for label, want := range map[string]bool{
-		owner(): false,
-		fmt.Sprintf("%d 1 %s", os.Getpid(), host):                  true, // the id was used again
-		fmt.Sprintf("%d 1 %s", ended.Process.Pid, host):            true,
-		fmt.Sprintf("%d 1 %s", ended.Process.Pid, "another-"+host): false,
-		"":                       false,
-		"x 1 " + host:            false,
-		"-1 1 " + host:           false,
-		"0 1 " + host:            false,
-		fmt.Sprint(os.Getpid()):  false,
-		"999999999999 1 " + host: true,
-	} {
-		if got := abandoned(label); got != want {
-			t.Errorf("%q: %v", label, got)
-		}
-	}
-}
-
 func TestEnough(t *testing.T) {
 	if err := enough(10, 10, "x", "/d"); err != nil {
 		t.Error(err)
@@ -217,12 +192,22 @@ func TestExplainMake(t *testing.T) {
 		want string
 		hint string
 	}{
-		{&ExitError{Status: 2, Errors: []string{"fatal error: error writing to /tmp/x.s: No space left on device"}}, "disk of Docker's data folder is full; compiling may need 5.0 GB", "docker system prune"},
+		{&ExitError{Status: 2, Errors: []string{"fatal error: error writing to /tmp/x.s: No space left on device"}}, "disk of Docker's data folder is full: compiling may need 5.0 GB: ", "docker system prune"},
 		{&ExitError{Status: 137}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Errors: []string{"x86_64-linux-gnu-gcc: fatal error: Killed signal terminated program cc1"}}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Lines: []string{"collect2: fatal error: ld terminated with signal 9 [Killed]"}}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Lines: []string{"Killed", "make: done"}}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Lines: []string{"scripts/link-vmlinux.sh: line 49: 12345 Killed                  ${ld} -o vmlinux"}}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Errors: []string{"make[2]: *** [scripts/Makefile.build:229: mm/slub.o] Killed"}}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Errors: []string{"make[2]: *** [scripts/Makefile.vmlinux:34: vmlinux] Error 137"}}, "want of memory", "--jobs (now 64)"},
+		{&ExitError{Status: 2, Errors: []string{`oom.c:9: error: expected ';' before "Killed process"`}}, "expected ';'", ""},
 		{&ExitError{Status: 2, Errors: []string{"x.c:1: error: y"}}, "x.c:1: error: y", ""},
 	} {
 		tt.err.Command = []string{"sh", scriptPath, "compile", "64"}
 		err := w.explainMake(tt.err, "compiling", 5e9)
+		if err := w.explainMake(tt.err, "installing", 0); strings.Contains(err.Error(), "0.0 GB") {
+			t.Error(err)
+		}
 		text := ""
 		var h interface{ Hint() string }
 		if errors.As(err, &h) {
@@ -290,6 +275,6 @@ func FuzzOutput(f *testing.F) {
 		if hunks := failedHunks(string(out)); len(hunks) > 20 {
 			t.Errorf("%d lines", len(hunks))
 		}
-		abandoned(string(out))
+		abandoned(string(out), place())
 	})
 }

@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -39,10 +40,19 @@ func (e *ExitError) Error() string {
 	return text
 }
 
+// killedLine is what make, gcc, collect2 and the shells print of a program that
+// was killed, which is not the one whose status we get.
+var killedLine = regexp.MustCompile(`Killed signal terminated program|terminated with signal 9\b|: \*\*\* .*\] (?:Killed|Error 137)|^Killed$|: +\d+ Killed\b`)
+
+// killed reports whether the command, or a program that it ran, was killed.
+func (e *ExitError) killed() bool {
+	return e.Status == 137 || slices.ContainsFunc(slices.Concat(e.Errors, e.Lines), killedLine.MatchString)
+}
+
 // maxErrorLines is how many lines that look like the reason are kept: the first.
 const maxErrorLines = 12
 
-var looksWrong = regexp.MustCompile(`\berror:|: \*\*\*|undefined reference|ERROR:|(?i:no space left)`)
+var looksWrong = regexp.MustCompile(`\berror:|: \*\*\*|undefined reference|ERROR:|\bKilled\b|(?i:no space left)`)
 
 // errorLines keeps the lines of an output that look like errors: with many
 // jobs, make's own last lines come long after them.

@@ -69,6 +69,7 @@ func (b *Builder) Make(ctx context.Context, s Spec, want Want) (*Result, error) 
 			return nil, err
 		}
 	}
+	b.sweepFolders()
 	d, err := b.Docker.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -116,11 +117,11 @@ func (b *Builder) existing(ctx context.Context, d *docker.Daemon, tag name.Tag, 
 
 // saved is an image of the daemon, by way of docker save.
 func (b *Builder) saved(ctx context.Context, d *docker.Daemon, tag name.Tag) (v1.Image, func(), error) {
-	dir, err := os.MkdirTemp(b.TempDir, "hooksmith-kernel-")
+	dir, removeFolder, err := makeFolder(b.TempDir)
 	if err != nil {
 		return nil, nil, err
 	}
-	remove := func() { _ = os.RemoveAll(dir) }
+	remove := func() { _ = removeFolder() }
 	img, err := save(ctx, d, tag, filepath.Join(dir, "image.tar"))
 	if err == nil {
 		img, err = original(img, filepath.Join(dir, layerName))
@@ -240,43 +241,4 @@ func explainPush(tag name.Tag, err error) error {
 		return hintf(fmt.Errorf("pushing %s: %w", tag.Name(), err), "docker login %s, as a user that may write %s; or name another repository with HOOK_KERNEL_OCI_BASE", host, tag.RepositoryStr())
 	}
 	return hintf(fmt.Errorf("pushing %s: %w", tag.Name(), err), "the kernel is compiled and in the Docker daemon: the same command pushes it, without compiling")
-}
-
-func checkExport(path string) error {
-	if st, err := os.Stat(filepath.Dir(path)); err != nil || !st.IsDir() {
-		return fmt.Errorf("--export %s: there is no folder %s", path, filepath.Dir(path))
-	}
-	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
-		return fmt.Errorf("--export %s: it is there and no file", path)
-	}
-	return nil
-}
-
-// export writes what docker load takes, whole or not at all.
-func export(ctx context.Context, tag name.Tag, img v1.Image, path string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	err = tarball.Write(tag, img, contextWriter{ctx, f})
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
-type contextWriter struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (c contextWriter) Write(b []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.w.Write(b)
 }

@@ -79,8 +79,12 @@ func isNoSpace(err error) bool {
 	return err != nil && strings.Contains(strings.ToLower(err.Error()), "no space left on device")
 }
 
-// noSpace explains a disk that got full.
+// noSpace explains a disk that got full; need is what the step needs, 0: nobody
+// knows.
 func noSpace(err error, what string, need int64) error {
-	return hintf(fmt.Errorf("the disk of Docker's data folder is full; %s may need %s: %w", what, gigabytes(need), err),
+	if need > 0 {
+		what += " may need " + gigabytes(need)
+	}
+	return hintf(fmt.Errorf("the disk of Docker's data folder is full: %s: %w", what, err),
 		"docker system df shows what uses it, docker system prune removes what nobody does")
 }

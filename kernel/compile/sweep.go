@@ -18,16 +18,35 @@ import (
 // workspaceLabel marks our containers with the process that made them.
 const workspaceLabel = "hooksmith.workspace"
 
-// owner is this process: host, id, and when it started, because ids are used
-// again.
+// owner is this process: its id, when it started, because ids are used again,
+// and where.
 func owner() string {
-	host, _ := os.Hostname() // without one, no other host has none either
-	return fmt.Sprintf("%d %s %s", os.Getpid(), started(os.Getpid()), host)
+	return fmt.Sprintf("%d %s %s", os.Getpid(), started(os.Getpid()), place())
 }
 
-// started is when a process started, in a form that is only compared; "" where
-// that is not known.
+// place is where this process's id means something: the running kernel, the
+// namespace of process ids in it, and the host's name, for people and for
+// virtual machines that are copies of each other. Machines and containers of
+// CI often have one name, and share a daemon. "": it cannot be told.
+func place() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	namespace, err := os.Readlink("/proc/self/ns/pid") // pid:[4026531836]
+	if err != nil {
+		return ""
+	}
+	host, _ := os.Hostname() // without one, no other host has none either
+	return fmt.Sprintf("%s %s %s", strings.TrimSpace(string(boot)), namespace, host)
+}
+
+// started is when a process started, in a form that is only compared; "-" where
+// that is not known, as where /proc shows another namespace's processes.
 func started(pid int) string {
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return "-"
+	}
 	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return "-"
@@ -40,31 +59,44 @@ func started(pid int) string {
 	return fields[19]
 }
 
-// abandoned reports whether the process that made a container is one of this
-// host that is no more.
-func abandoned(label string) bool {
+// abandoned reports whether the process that made a container lived in this
+// place and is no more. One of any other place may live.
+func abandoned(label, here string) bool {
 	text, rest, _ := strings.Cut(label, " ")
-	start, host, ok := strings.Cut(rest, " ")
+	start, where, _ := strings.Cut(rest, " ")
 	pid, err := strconv.Atoi(text)
-	here, _ := os.Hostname()
-	if !ok || err != nil || pid <= 0 || host != here {
+	if err != nil || pid <= 0 || here == "" || where != here {
 		return false
 	}
-	if now := started(pid); now != "-" {
-		return now != start
+	if syscall.Kill(pid, 0) == syscall.ESRCH {
+		return true
 	}
-	return syscall.Kill(pid, 0) == syscall.ESRCH
+	now := started(pid)
+	return now != "-" && start != "-" && now != start // the id was used again
 }
 
-// sweep removes the containers of dead processes of this host. Usually there
+// sweepFolders removes the files of dead processes. They are in nobody's way,
+// so that it goes on without.
+func (b *Builder) sweepFolders() {
+	removed, err := Sweep(b.TempDir)
+	if len(removed) > 0 {
+		b.log().Info("removed the files of kernel builds that were killed", "folders", removed)
+	}
+	if err != nil {
+		b.log().Warn("removing the files of kernel builds that were killed", "error", err)
+	}
+}
+
+// sweep removes the containers of dead processes of this place. Usually there
 // are none, since a container ends when its process does.
 func (b *Builder) sweep(ctx context.Context, d *docker.Daemon) error {
 	all, err := d.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", workspaceLabel))})
 	if err != nil {
 		return d.Explain(err)
 	}
+	here := place()
 	for _, c := range all {
-		if !abandoned(c.Labels[workspaceLabel]) {
+		if !abandoned(c.Labels[workspaceLabel], here) {
 			continue
 		}
 		b.log().Info("removing the container of a kernel build that was killed", "container", c.ID[:min(12, len(c.ID))])
