@@ -1,14 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"hooksmith/build/images"
+	"hooksmith/kernel/compile"
 )
 
 func newCache(a *app) *cobra.Command {
@@ -43,6 +46,19 @@ func cacheEntries(dir string) ([]images.Entry, error) {
 	return all, nil
 }
 
+// leftovers lists the files of kernel builds that were killed.
+func leftovers(dir string) ([]images.Entry, error) {
+	var all []images.Entry
+	for _, folder := range compile.Leftovers(dir) {
+		entries, err := images.ListFiles(folder, "leftover")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries...)
+	}
+	return all, nil
+}
+
 func newCacheLs(a *app) *cobra.Command {
 	var in inputFlags
 	var asJSON bool
@@ -57,6 +73,11 @@ func newCacheLs(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			left, err := leftovers(in.cache())
+			if err != nil {
+				return err
+			}
+			entries = append(entries, left...)
 			if asJSON {
 				return a.printJSON(entries)
 			}
@@ -104,7 +125,8 @@ func newCachePrune(a *app) *cobra.Command {
 		Short: "Remove what was not used for long",
 		Long: `Remove files of the cache that were not used for --older-than, and then those that
 were not used for longest, until at most --keep megabytes are left. What a running
-build may be using (the last hour's) stays, unless --all removes everything.`,
+build may be using (the last hour's) stays, unless --all removes everything. What
+kernel builds left that were killed goes whatever its age.`,
 		Example: `  hooksmith cache prune
   hooksmith cache prune --older-than 0 --keep 2000
   hooksmith cache prune --all`,
@@ -113,17 +135,27 @@ build may be using (the last hour's) stays, unless --all removes everything.`,
 			if err != nil {
 				return err
 			}
+			left, err := leftovers(in.cache())
+			if err != nil {
+				return err
+			}
 			limits := images.Limits{Age: age, Total: megabytes * 1e6, Guard: guard}
 			if all {
 				limits = images.Limits{Age: time.Nanosecond, Guard: time.Nanosecond}
 			}
 			gone, err := images.Prune(entries, limits)
+			swept, sweepErr := compile.Sweep(in.cache())
+			for _, e := range left {
+				if slices.Contains(swept, filepath.Dir(e.Path)) {
+					gone = append(gone, e)
+				}
+			}
 			var bytes int64
 			for _, e := range gone {
 				bytes += e.Size
 			}
-			fmt.Fprintf(a.stdout, "removed %d of %d files, %s\n", len(gone), len(entries), byteCount(bytes))
-			return err
+			fmt.Fprintf(a.stdout, "removed %d of %d files, %s\n", len(gone), len(entries)+len(left), byteCount(bytes))
+			return errors.Join(err, sweepErr)
 		},
 	}
 	in.addCacheDir(cmd)
