@@ -2,7 +2,6 @@ package build
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sync/errgroup"
 
 	"hooksmith/build/images"
 	"hooksmith/build/initramfs"
@@ -175,35 +173,23 @@ func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embedded
 	if base != nil {
 		below = []*rootfs.Tree{base, out[0].tree}
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(unpackParallel)
-	for _, i := range heaviestFirst(store.Layers) { // so that no long one is alone at the end
-		g.Go(func() (err error) {
-			t, err := unpack(gctx, store.Layers[i])
-			if err == nil && b.ahead != nil {
-				err = b.ahead.Compress(gctx, below, b.embedSegment(t))
+	var work pool
+	for i, l := range store.Layers {
+		const inflation = 4 // about how many times larger a layer is unpacked, with the work of unpacking it
+		work.add(job{inflation * weight(l.ImageLayer()), func(ctx context.Context) (err error) {
+			out[i+1], err = unpack(ctx, l)
+			if seg := b.embedSegment(out[i+1]); err == nil && b.ahead != nil {
+				work.add(job{seg.Tree.Size(), func(ctx context.Context) error { return b.ahead.Compress(ctx, below, seg) }})
 			}
-			out[i+1] = t
 			return err
-		})
+		}})
 	}
-	err = g.Wait()
+	err = work.run(ctx)
 	task.Done(err)
 	if err == nil && !b.ownTemplateInit() {
 		out[0].tree, err = b.withMountScript(out[0].tree)
 	}
 	return out, err
-}
-
-// heaviestFirst orders parts of a store by the size of their image layers.
-func heaviestFirst(all []*embed.Layer) []int {
-	order := make([]int, len(all))
-	for i := range order {
-		order[i] = i
-	}
-	heavy := func(i int) int64 { return weight(all[i].ImageLayer()) }
-	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(heavy(j), heavy(i)) })
-	return order
 }
 
 // usersOf names the images that a part of the store belongs to.

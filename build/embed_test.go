@@ -104,6 +104,9 @@ func (b *builder) writeEmbedded(ctx context.Context, w io.Writer, tmp string) ([
 		cuts = append(cuts, *attributes)
 	}
 	opt.Ahead = b.ahead
+	if at, ok := w.(io.WriterAt); ok {
+		opt.Placed = func(infos []initramfs.Info) (int, io.WriterAt) { return len(infos), at }
+	}
 	return initramfs.Write(ctx, w, segmentsOf(cuts), opt)
 }
 
