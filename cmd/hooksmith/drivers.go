@@ -100,14 +100,15 @@ exact listings are those of lspci -vmmn and of /sys.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeFlavors,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			devices, err := a.readDevices(from)
+			listing, err := a.readDevices(from)
 			if err != nil {
 				return err
 			}
-			report, err := a.checkDrivers(cmd.Context(), o, args, devices)
+			report, err := a.checkDrivers(cmd.Context(), o, args, listing.Devices)
 			if err != nil {
 				return err
 			}
+			report.Warnings = append(listing.Warnings, report.Warnings...)
 			if asJSON {
 				err = a.printJSON(report)
 			} else {
@@ -128,12 +129,12 @@ exact listings are those of lspci -vmmn and of /sys.`,
 }
 
 // readDevices reads all listings.
-func (a *app) readDevices(o *deviceFlags) ([]drivers.Device, error) {
-	var all []drivers.Device
+func (a *app) readDevices(o *deviceFlags) (*drivers.Listing, error) {
+	all := &drivers.Listing{}
 	readers := []struct {
 		flag  string
 		files []string
-		read  func(string, io.Reader) ([]drivers.Device, error)
+		read  func(string, io.Reader) (*drivers.Listing, error)
 	}{{"--lspci", o.lspci, drivers.ReadLspci}, {"--modalias", o.modaliases, drivers.ReadModaliases}}
 	for _, from := range readers {
 		for _, file := range from.files {
@@ -141,11 +142,12 @@ func (a *app) readDevices(o *deviceFlags) ([]drivers.Device, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", from.flag, err)
 			}
-			devices, err := from.read(file, bytes.NewReader(b))
+			l, err := from.read(file, bytes.NewReader(b))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", from.flag, err)
 			}
-			all = append(all, devices...)
+			all.Devices = append(all.Devices, l.Devices...)
+			all.Warnings = append(all.Warnings, l.Warnings...)
 		}
 	}
 	for _, list := range o.pci {
@@ -153,16 +155,16 @@ func (a *app) readDevices(o *deviceFlags) ([]drivers.Device, error) {
 		if err != nil {
 			return nil, &usageError{err}
 		}
-		all = append(all, devices...)
+		all.Devices = append(all.Devices, devices...)
 	}
 	if o.host {
 		devices, err := drivers.ReadSysfs(os.DirFS("/sys"))
 		if err != nil {
 			return nil, fmt.Errorf("--host: %w", err)
 		}
-		all = append(all, devices...)
+		all.Devices = append(all.Devices, devices...)
 	}
-	if len(all) == 0 {
+	if len(all.Devices) == 0 {
 		return nil, usagef("say which devices: --lspci FILE, --pci 8086:1593, --modalias FILE or --host")
 	}
 	return all, nil

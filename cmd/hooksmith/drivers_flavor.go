@@ -59,11 +59,9 @@ func (a *app) flavorDrivers(ctx context.Context, o *targetFlags, flavor build.Fl
 }
 
 // kernelImageDrivers looks into the kernel image that a build of the flavor
-// would take. Its initramfs has all modules of it.
+// would take, all of whose modules are in its initramfs, and for firmware
+// wherever the build has it from.
 func (a *app) kernelImageDrivers(ctx context.Context, o *targetFlags, flavor build.Flavor) (artifact *drivers.Artifact, err error) {
-	if len(o.firmware) > 0 {
-		return nil, usagef("--firmware is for flavors with Debian's kernel, and %s has %s: build it and give what was built", flavor.ID, flavor.Kernel)
-	}
 	opt := build.Options{Flavor: flavor, Vars: map[string]string{}, Log: a.log}
 	if err := o.setVariables(a, opt.Vars); err != nil {
 		return nil, err
@@ -83,13 +81,19 @@ func (a *app) kernelImageDrivers(ctx context.Context, o *targetFlags, flavor bui
 		return nil, fmt.Errorf("flavor %s: kernel image %s: %w", flavor.ID, ref, err)
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
+	firmware, err := a.findFirmware(ctx, o, opt)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, firmware.Close()) }()
 	return drivers.Open(ctx, root.FS, drivers.Options{
 		Source: "flavor " + flavor.ID + " (" + ref + ")", Release: cmp.Or(o.release, root.Release),
-		Firmware: drivers.Elsewhere,
+		Firmware: firmware.trees, FirmwareUnknown: firmware.unknown,
 	})
 }
 
-// packages are those of a flavor that hold drivers and firmware.
+// packages are those of a flavor that hold drivers and firmware. Without a
+// Debian kernel only the latter are set.
 type packages struct {
 	cache    *fetch.Cache
 	mirrors  debian.Mirrors
@@ -115,6 +119,9 @@ func (a *app) openPackages(ctx context.Context, o *targetFlags, policy *kernel.P
 	if err != nil {
 		return nil, err
 	}
+	if flavor.Kernel.Debian == "" && len(wanted) == 0 {
+		return &packages{arch: arch}, nil // nothing is from Debian
+	}
 	components := []string{"main"}
 	if len(wanted) > 0 {
 		components = append(components, "non-free-firmware")
@@ -128,13 +135,18 @@ func (a *app) openPackages(ctx context.Context, o *targetFlags, policy *kernel.P
 		return nil, err
 	}
 	p.mirrors = repo.Mirrors()
-	names := append(slices.Collect(maps.Values(wanted)), flavor.Kernel.Debian, "linux-image-*")
+	names := slices.Collect(maps.Values(wanted))
+	if flavor.Kernel.Debian != "" {
+		names = append(names, flavor.Kernel.Debian, "linux-image-*")
+	}
 	index, err := repo.Index(ctx, arch.Debian(), names...)
 	if err != nil {
 		return nil, err
 	}
-	if p.kernel, err = index.ResolveMeta(flavor.Kernel.Debian); err != nil {
-		return nil, fmt.Errorf("kernel of flavor %s: %w", flavor.ID, err)
+	if flavor.Kernel.Debian != "" {
+		if p.kernel, err = index.ResolveMeta(flavor.Kernel.Debian); err != nil {
+			return nil, fmt.Errorf("kernel of flavor %s: %w", flavor.ID, err)
+		}
 	}
 	for name, pkg := range wanted {
 		if p.firmware[name], err = index.Package(pkg); err != nil {

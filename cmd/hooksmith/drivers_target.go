@@ -76,7 +76,7 @@ func (a *app) rootDrivers(ctx context.Context, o *targetFlags, ref string) (arti
 	defer func() { err = errors.Join(err, root.Close()) }()
 	opt := drivers.Options{Source: ref, Release: cmp.Or(o.release, root.Release)}
 	if root.Kernel {
-		opt.Firmware = drivers.Elsewhere
+		opt.FirmwareUnknown = "it is not part of a kernel; what was built with it, or the flavor, tells"
 	}
 	return drivers.Open(ctx, root.FS, opt)
 }

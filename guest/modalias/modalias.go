@@ -8,8 +8,8 @@ import "strings"
 const Wildcards = `*?[\`
 
 // Match says whether s matches the pattern of a module alias, by the rules of fnmatch(3) without flags: * and ? match
-// a slash too, which path.Match does not allow. As in modprobe, - and _ are the same outside of brackets; s has
-// underscores only. It takes time proportional to the product of the lengths at worst.
+// a slash too, which path.Match does not allow. Both are as Normal spells them, or the pattern has - for _ outside of
+// brackets still, which is the same. It takes time proportional to the product of the lengths at worst.
 func Match(pattern, s string) bool {
 	star, retry := -1, 0
 	p, i := 0, 0

@@ -14,9 +14,11 @@ import (
 // without building an index: the literal front of a pattern selects by binary search the few queries worth matching.
 func matchAliases(queries []string, texts ...string) [][]string {
 	found := make([][]string, len(queries))
-	sorted := make([]query, len(queries))
+	sorted := make([]query, 0, len(queries))
 	for i, q := range queries {
-		sorted[i] = query{normalise(q), i}
+		if text, ok := modalias.Normal(q); ok {
+			sorted = append(sorted, query{text, i})
+		}
 	}
 	sort.Slice(sorted, func(i, j int) bool { return sorted[i].text < sorted[j].text })
 
@@ -36,6 +38,10 @@ func matchAliases(queries []string, texts ...string) [][]string {
 
 // matching are those of the sorted queries that a pattern matches.
 func matching(sorted []query, pattern string) []query {
+	pattern, ok := modalias.Normal(pattern)
+	if !ok {
+		return nil
+	}
 	front, rest := literalFront(pattern)
 	at := sort.Search(len(sorted), func(i int) bool { return sorted[i].text >= front })
 	var found []query
@@ -66,11 +72,11 @@ func cutAlias(line string) (pattern, module string, ok bool) {
 	return strings.TrimRight(rest[:space], " "), normalise(rest[space+1:]), true
 }
 
-// literalFront splits a pattern before its first wildcard, the front normalised.
+// literalFront splits a pattern before its first wildcard.
 func literalFront(pattern string) (front, rest string) {
 	end := strings.IndexAny(pattern, modalias.Wildcards)
 	if end < 0 {
 		end = len(pattern)
 	}
-	return normalise(pattern[:end]), pattern[end:]
+	return pattern[:end], pattern[end:]
 }

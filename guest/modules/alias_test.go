@@ -16,14 +16,17 @@ alias crc32c crc32c_generic
 alias crc32c crc32c_intel
 alias *everything* odd
 alias of:N* T*Cwith,space spaced
+alias dmi*A-B* dashed
+alias dmi*A[+-]B* bracketed
+alias dmi*[A-B* unpaired
 alias
 alias short
 blacklist virtio_net
 `
 
 func TestMatchAliases(t *testing.T) {
-	queries := []string{"virtio:d00000001v00001AF4", "pci:v00001AF4d00001000sv0sd0bc02sc00i00", "fs_ext4", "crc32c", "nothing", "of:Nx Ty_Cwith,space", "has everything"}
-	want := [][]string{{"virtio_net"}, {"virtio_pci"}, {"ext4"}, {"crc32c_generic", "crc32c_intel"}, nil, {"spaced"}, {"odd"}}
+	queries := []string{"virtio:d00000001v00001AF4", "pci:v00001AF4d00001000sv0sd0bc02sc00i00", "fs_ext4", "crc32c", "nothing", "of:Nx Ty_Cwith,space", "has everything", "dmi:bvn[A-B]:", "dmi:bvnA-B:", "dmi:bvn[A-B:"}
+	want := [][]string{{"virtio_net"}, {"virtio_pci"}, {"ext4"}, {"crc32c_generic", "crc32c_intel"}, nil, {"spaced"}, {"odd"}, {"bracketed"}, {"dashed"}, nil}
 	if got := matchAliases(queries, aliasText); !reflect.DeepEqual(got, want) {
 		t.Errorf("matchAliases = %q\nwant %q", got, want)
 	}

@@ -67,10 +67,9 @@ func (l *Loader) Loaded() int { return int(l.loaded.Load()) }
 // Load loads a module by name or alias, and first what it needs. A module that is there already, or is part of the
 // kernel, is a success; the blacklist does not count for a name given by a person, as in modprobe.
 func (l *Loader) Load(name string) error {
-	name = normalise(name)
 	plan := l.plan(name)
 	if len(plan) == 0 {
-		if l.index.builtin(name) {
+		if l.index.builtin(normalise(name)) {
 			return nil
 		}
 		return fmt.Errorf("loading %s: %w", name, ErrUnknown)
@@ -208,8 +207,9 @@ func (p *planner) add(name string, optional bool) {
 
 // resolve turns a name or alias into names of modules.
 func (l *Loader) resolve(name string) []string {
-	if _, ok := l.index.deps[name]; ok {
-		return []string{name}
+	module := normalise(name)
+	if _, ok := l.index.deps[module]; ok {
+		return []string{module}
 	}
 	found := matchAliases([]string{name}, l.policy.aliases.String(), l.index.aliases())[0]
 	return slices.DeleteFunc(slices.Clone(found), func(name string) bool {

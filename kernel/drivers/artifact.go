@@ -34,20 +34,16 @@ type Artifact struct {
 
 // Options say what to open.
 type Options struct {
-	Source   string // name for people
-	Release  string // of the kernel, if modules of several are there
-	Firmware FirmwareFrom
+	Source  string // name for people
+	Release string // of the kernel, if modules of several are there
+	// Firmware are more file systems whose lib/firmware counts, beside that of
+	// the one that is opened.
+	Firmware []fs.FS
+	// FirmwareUnknown says why it is not known which firmware there will be, as
+	// with a kernel image alone: nothing is then said about it but this, as a
+	// warning.
+	FirmwareUnknown string
 }
-
-// FirmwareFrom says where firmware is.
-type FirmwareFrom int
-
-// Firmware is beside the modules, or comes from elsewhere, as with a kernel
-// image: nothing is then said about it but a warning.
-const (
-	Beside FirmwareFrom = iota
-	Elsewhere
-)
 
 // Open looks into the root file system of an initramfs, of an installed
 // system or of a LinuxKit kernel.tar: modules below lib/modules/RELEASE,
@@ -80,11 +76,11 @@ func Open(ctx context.Context, root fs.FS, opt Options) (*Artifact, error) {
 	if err := a.readLists(sub); err != nil {
 		return nil, fmt.Errorf("%s: %w", opt.Source, err)
 	}
-	if opt.Firmware == Elsewhere {
-		a.Warnings = append(a.Warnings, "firmware was not looked for: it is not part of a kernel; what was built with it tells")
+	if opt.FirmwareUnknown != "" {
+		a.Warnings = append(a.Warnings, "firmware was not looked for: "+opt.FirmwareUnknown)
 		return a, nil
 	}
-	a.findFirmware(index, root)
+	a.findFirmware(index, append([]fs.FS{root}, opt.Firmware...))
 	return a, nil
 }
 
@@ -273,7 +269,7 @@ func (a *Artifact) addList(name, text string) {
 	case "modules.alias", "modules.builtin.alias":
 		for line := range strings.Lines(text) {
 			if words := strings.Fields(line); len(words) == 3 && words[0] == "alias" {
-				a.aliases.add(words[1], normalAlias(words[2]))
+				a.aliases.add(words[1], moduleName(words[2]))
 			}
 		}
 	case "modules.dep":
@@ -289,22 +285,31 @@ func (a *Artifact) addList(name, text string) {
 // fileModule is the name of the module at a path.
 func fileModule(p string) string {
 	stem, _, _ := strings.Cut(path.Base(strings.TrimSpace(p)), ".ko")
-	return normalAlias(stem)
+	return moduleName(stem)
 }
 
-func (a *Artifact) findFirmware(x *kernel.Index, root fs.FS) {
+func (a *Artifact) findFirmware(x *kernel.Index, roots []fs.FS) {
 	s := &kernel.Selection{Index: x}
 	for i := range x.Modules {
 		s.Modules = append(s.Modules, kernel.Selected{Module: &x.Modules[i]})
 	}
-	a.addFirmware(s, root)
+	a.addFirmware(s, roots...)
 }
 
-func (a *Artifact) addFirmware(s *kernel.Selection, root fs.FS) {
+// addFirmware notes what the modules ask for, and what of it none of the file
+// systems has.
+func (a *Artifact) addFirmware(s *kernel.Selection, roots ...fs.FS) {
 	for _, f := range s.Firmware() {
-		a.firmware[f.Module] = f.Files
+		a.firmware[f.Module], a.missing[f.Module] = f.Files, slices.Clone(f.Files)
 	}
-	for _, f := range s.FirmwareMissing(root) {
-		a.missing[f.Module] = f.Files
+	for _, root := range roots {
+		lacks := map[string][]string{}
+		for _, f := range s.FirmwareMissing(root) {
+			lacks[f.Module] = f.Files
+		}
+		for module, files := range a.missing {
+			a.missing[module] = slices.DeleteFunc(files, func(f string) bool { return !slices.Contains(lacks[module], f) })
+		}
 	}
+	maps.DeleteFunc(a.missing, func(_ string, files []string) bool { return len(files) == 0 })
 }

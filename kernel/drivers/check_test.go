@@ -38,7 +38,7 @@ func devices(t *testing.T, lines ...string) []Device {
 	for _, l := range lines {
 		read := func() ([]Device, error) { return ParsePCIList("--pci", l) }
 		if strings.Contains(l, ":v") || strings.HasPrefix(l, "vmbus:") || strings.HasPrefix(l, "acpi:") || strings.HasPrefix(l, "platform:") {
-			read = func() ([]Device, error) { return ReadModaliases("m", strings.NewReader(l)) }
+			read = func() ([]Device, error) { return devicesOf(ReadModaliases("m", strings.NewReader(l))) }
 		}
 		d, err := read()
 		if err != nil {

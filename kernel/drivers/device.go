@@ -46,7 +46,7 @@ func ParseModalias(where, modalias string) (Device, error) {
 	switch {
 	case len(modalias) > maxModalias:
 		return Device{}, fmt.Errorf("%s: a modalias of %d bytes; the longest known have 2000", where, len(modalias))
-	case !ok || !isBus(bus):
+	case !ok || !isBus(bus) || strings.HasPrefix(rest, " "):
 		return Device{}, fmt.Errorf("%s: %.80q is no modalias; one begins like pci:v00008086d00001593", where, modalias)
 	case strings.ContainsFunc(rest, func(r rune) bool { return r <= ' ' && r != ' ' || r == 0x7f || r == '\uFFFD' }):
 		return Device{}, fmt.Errorf("%s: the modalias %.80q holds a character that none has", where, modalias)

@@ -1,12 +1,25 @@
 package drivers
 
 import (
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
+
+// devicesOf is a listing without its warnings, of which it must have none.
+func devicesOf(l *Listing, err error) ([]Device, error) {
+	if err != nil {
+		return nil, err
+	}
+	if len(l.Warnings) > 0 {
+		return nil, fmt.Errorf("warnings: %q", l.Warnings)
+	}
+	return l.Devices, nil
+}
 
 func modaliasesOf(devices []Device) []string {
 	var list []string
@@ -59,10 +72,12 @@ func TestReadModaliases(t *testing.T) {
 		{"paths", "/sys/devices/pci0000:00/0000:00:01.0/modalias\n", nil, "m.txt:1: \"/sys/devices/pci0000:00/0000:00:01.0/modalias\" is the path of a file"},
 		{"text", nic + "\nhello\n", nil, `m.txt:2: "hello" is no modalias`},
 		{"short", "pci:v8086d1593\n", nil, "m.txt:1: \"pci:v8086d1593\" is no PCI modalias"},
+		{"no modalias behind the bus", nic + "\nnote: a text\n", nil, `m.txt:2: "note: a text" is no modalias`},
+		{"messages only", "grep: /sys/a: Permission denied\nfind: x\n", nil, "m.txt: there is no modalias in it: make it by  find /sys -name modalias -exec cat {} +, only messages of programs (2); the first is m.txt:1: \"grep: /sys/a"},
 		{"control", "usb:v1\x01\n", nil, "m.txt:1: the modalias"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := ReadModaliases("m.txt", strings.NewReader(tt.in))
+			got, err := devicesOf(ReadModaliases("m.txt", strings.NewReader(tt.in)))
 			if tt.err == "" != (err == nil) || err != nil && !strings.HasPrefix(err.Error(), tt.err) {
 				t.Fatalf("%v, want %q", err, tt.err)
 			}
@@ -76,6 +91,28 @@ func TestReadModaliases(t *testing.T) {
 	}
 	if _, err := ReadModaliases("m.txt", strings.NewReader(strings.Repeat("#########\n", maxListing/10+1))); err == nil {
 		t.Error("no limit of bytes")
+	}
+}
+
+// TestMessages: what programs say of errors on the way (2>&1, a terminal that
+// was copied) is no device and does not end the listing.
+func TestMessages(t *testing.T) {
+	read := map[string]func(string, io.Reader) (*Listing, error){"modaliases": ReadModaliases, "lspci": ReadLspci}
+	const slots = "Slot:\t3b:00.0\nClass:\t0200\npcilib: sysfs_read_vpd: read failed: Input/output error\nVendor:\t8086\nDevice:\t1593\n\n"
+	for _, tt := range []struct {
+		how, in string
+		want    []string
+		warning string
+	}{
+		{"modaliases", nic + "\ngrep: /sys/x: Permission denied\n/bin/grep: /sys/devices/y/modalias: Permission denied\nfind: \u2018/sys/z\u2019: Permission denied\n", []string{nic}, `programs (3), devices may be missing; the first is l.txt:2: "grep: /sys/x`},
+		{"modaliases", "-bash: cd: /x: No such file\nvirtio:d00000001v00001AF4\n", []string{"virtio:d00000001v00001AF4"}, "programs (1)"},
+		{"lspci", "lspci: Unable to load libkmod resources: error -2\n3b:00.0 0200: 8086:1593\npcilib: Cannot open /sys/x\n\tSubsystem: 8086:0002\n", []string{"3b:00.0 pci:v00008086d00001593sv00008086sd00000002bc02sc00i*"}, "programs (2)"},
+		{"lspci", slots, []string{"3b:00.0 pci:v00008086d00001593sv*sd*bc02sc00i00"}, "programs (1)"},
+	} {
+		l, err := read[tt.how]("l.txt", strings.NewReader(tt.in))
+		if err != nil || !slices.Equal(modaliasesOf(l.Devices), tt.want) || len(l.Warnings) != 1 || !strings.HasPrefix(l.Warnings[0], "l.txt: passed over") || !strings.Contains(l.Warnings[0], tt.warning) {
+			t.Errorf("%q: %v, %+v", tt.in, err, l)
+		}
 	}
 }
 
@@ -132,11 +169,14 @@ func FuzzModaliases(f *testing.F) {
 		a.add(p, p)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		devices, err := ReadModaliases("f", strings.NewReader(in))
+		l, err := ReadModaliases("f", strings.NewReader(in))
 		if err != nil && !strings.HasPrefix(err.Error(), "f:") {
 			t.Errorf("the error does not name the file: %v", err)
 		}
-		for _, d := range devices {
+		if err != nil {
+			return
+		}
+		for _, d := range l.Devices {
 			a.match(&d)
 			d.Kind()
 			if again, err := ParseModalias("again", d.Modalias); err != nil || again.Modalias != d.Modalias {

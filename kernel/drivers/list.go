@@ -72,12 +72,15 @@ func listed(name, path string, patterns []string) (Listed, bool) {
 	return l, len(patterns) > 0
 }
 
-// texts lists the patterns of each module.
+// texts lists the patterns of each module that are made for devices: those of
+// char-major-10-* are not.
 func (a *aliases) texts() map[string][]string {
 	out := map[string][]string{}
 	take := func(list []pattern) {
 		for _, p := range list {
-			out[p.module] = append(out[p.module], p.text)
+			if strings.Contains(p.text, ":") {
+				out[p.module] = append(out[p.module], p.text)
+			}
 		}
 	}
 	for _, list := range a.byID {

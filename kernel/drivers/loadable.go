@@ -77,7 +77,7 @@ func (a *Artifact) softMissing(name string) []string {
 	var list []string
 	for _, line := range m.Softdeps {
 		for word := range strings.FieldsSeq(line) {
-			if n := normalAlias(word); word != "pre:" && word != "post:" && !a.has(n) && !slices.Contains(list, n) {
+			if n := moduleName(word); word != "pre:" && word != "post:" && !a.has(n) && !slices.Contains(list, n) {
 				list = append(list, n)
 			}
 		}

@@ -10,19 +10,17 @@ import (
 
 // ReadLspci reads the output of lspci in any form that has numbers: -n, -nn,
 // both with -k or -v, -mm with -n or -nn, and -vmm with -n or -nn, each with
-// or without -D. file is the listing's name in errors, which carry the line.
-func ReadLspci(file string, r io.Reader) ([]Device, error) {
+// or without -D. Messages of lspci and of what it was called by are passed over
+// with a warning. file is the listing's name in errors, which carry the line.
+func ReadLspci(file string, r io.Reader) (*Listing, error) {
 	p := &lspci{listing: listing{file: file}}
 	if err := lines(file, r, p.line); err != nil {
 		return nil, err
 	}
-	if err := p.end(); err != nil {
+	if err := p.endRecord(); err != nil {
 		return nil, err
 	}
-	if len(p.devices) == 0 {
-		return nil, fmt.Errorf("%s: there is no device in it: it should be the output of lspci -nn, lspci -nnk or lspci -vmmn", file)
-	}
-	return p.devices, nil
+	return p.end(file + ": there is no device in it: it should be the output of lspci -nn, lspci -nnk or lspci -vmmn")
 }
 
 // lspci is a reader of listings. The forms can be told apart line by line, so
@@ -46,15 +44,17 @@ var (
 
 func (p *lspci) line(where, line string) error {
 	switch {
+	case p.isMessage(where, line):
+		return nil // in the middle of a record too
 	case strings.TrimSpace(line) == "":
-		return p.end()
+		return p.endRecord()
 	case strings.HasPrefix(line, "\t"), strings.HasPrefix(line, " "):
 		return p.detail(where, strings.TrimSpace(line))
 	}
 	if key, value, ok := strings.Cut(line, ":\t"); ok && !strings.Contains(key, " ") {
 		return p.field(where, key, strings.TrimSpace(value))
 	}
-	if err := p.end(); err != nil {
+	if err := p.endRecord(); err != nil {
 		return err
 	}
 	m := slotStart.FindStringSubmatch(line)

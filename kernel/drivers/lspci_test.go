@@ -117,7 +117,7 @@ func readListing(t *testing.T, file string) []Device {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	devices, err := ReadLspci(file, f)
+	devices, err := devicesOf(ReadLspci(file, f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +134,7 @@ func TestLspciErrors(t *testing.T) {
 		{"00:00.0 \"0600\"\n", "l.txt:1: \"\\\"0600\\\"\" has fewer than three"},
 		{"Slot:\t00:00.0\nClass:\tHost bridge\n", "l.txt:2: no number in Class"},
 		{"Slot:\t00:00.0\nClass:\t0600\n", "l.txt:1: the record that begins here has no Vendor"},
+		{"lspci: Cannot open /x\n", "l.txt: there is no device in it: it should be the output of lspci -nn, lspci -nnk or lspci -vmmn, only messages"},
 		{"Device:\t00:00.0\n", "l.txt:1: no number in Device"},
 		{"Slot:\t00:00.0\nClass:\t0600\nClass:\t0600\n", "l.txt:3: a second Class in the record that begins at l.txt:1"},
 		{"Slot:\t00:00.0\nProgIf:\tx\n", "l.txt:2: ProgIf"},
@@ -152,14 +153,17 @@ func FuzzReadLspci(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		devices, err := ReadLspci("f", strings.NewReader(in))
+		l, err := ReadLspci("f", strings.NewReader(in))
 		if err != nil && !strings.HasPrefix(err.Error(), "f:") {
 			t.Errorf("the error does not name the file: %v", err)
 		}
-		for _, d := range devices {
-			if err != nil {
-				t.Fatal("devices beside an error")
-			}
+		if (err == nil) != (l != nil && len(l.Devices) > 0) {
+			t.Fatalf("%+v beside the error %v", l, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, d := range l.Devices {
 			p, ok := ParsePCI(d.Modalias)
 			if !ok || p != *d.PCI || !p.Vendor.Known || !p.Device.Known {
 				t.Fatalf("%+v: %+v %v", d, p, ok)

@@ -18,7 +18,7 @@ type record struct {
 func (p *lspci) field(where, key, value string) error {
 	// "Device:" is the slot in -vm, the older form.
 	if key == "Slot" {
-		if err := p.end(); err != nil {
+		if err := p.endRecord(); err != nil {
 			return err
 		}
 	}
@@ -65,8 +65,8 @@ func (r *record) number(where, key, value string) error {
 	return nil
 }
 
-// end finishes the record that has begun.
-func (p *lspci) end() error {
+// endRecord finishes the record that has begun.
+func (p *lspci) endRecord() error {
 	r := p.record
 	if r == nil {
 		return nil

@@ -14,7 +14,7 @@ type aliases struct {
 	byID  map[[2]uint32][]pattern // PCI patterns that name vendor and device
 	pci   []pattern               // other PCI patterns in the kernel's form
 	byBus map[string][]pattern    // all others by what is before the colon
-	other []pattern               // with a wildcard before the colon: "acpi*:PNP0C0A:*"
+	other []pattern               // with a wildcard before the colon, or without one: "acpi*:PNP0C0A:*"
 	n     int
 }
 
@@ -30,12 +30,17 @@ func newAliases() *aliases {
 }
 
 // add adds a pattern; when several modules fit, they are listed in the order
-// in which they were added, as modprobe loads them.
+// in which they were added, as modprobe loads them. One whose brackets do not
+// pair is left out, as depmod leaves it out.
 func (a *aliases) add(text, module string) {
+	text, ok := modalias.Normal(text)
+	if !ok {
+		return
+	}
 	p := pattern{text: text, module: module, order: a.n}
 	a.n++
 	bus, _, ok := strings.Cut(text, ":")
-	if !ok {
+	if !ok && !strings.ContainsAny(text, modalias.Wildcards) {
 		return // a name, not a device
 	}
 	if pci, ok := ParsePCI(text); ok {
@@ -89,9 +94,9 @@ func (a *aliases) match(d *Device) []found {
 			note(p, matchPCI(p.pci, *d.PCI))
 		}
 	}
-	if d.PCI == nil || d.PCI.complete() {
-		name := normalAlias(d.Modalias)
-		for _, list := range [][]pattern{a.byBus[d.Bus], a.other} {
+	if name, ok := modalias.Normal(d.Modalias); ok && (d.PCI == nil || d.PCI.complete()) {
+		bus, _, _ := strings.Cut(name, ":")
+		for _, list := range [][]pattern{a.byBus[bus], a.other} {
 			for _, p := range list {
 				if modalias.Match(p.text, name) {
 					note(p, certainly)
@@ -118,23 +123,5 @@ func ranked(best map[string]found) []found {
 	return list
 }
 
-// normalAlias writes '_' for '-' outside of brackets, as libkmod does before
-// it compares.
-func normalAlias(s string) string {
-	if !strings.Contains(s, "-") {
-		return s
-	}
-	b := []byte(s)
-	depth := false
-	for i, c := range b {
-		switch {
-		case c == '[':
-			depth = true
-		case c == ']':
-			depth = false
-		case c == '-' && !depth:
-			b[i] = '_'
-		}
-	}
-	return string(b)
-}
+// moduleName is the one spelling of a module's name, of a file or of a list.
+func moduleName(s string) string { return strings.ReplaceAll(s, "-", "_") }

@@ -10,14 +10,15 @@ import (
 // ReadModaliases reads modaliases, one in a line: the contents of the modalias
 // files below /sys, what `grep -r . --include modalias /sys` prints
 // ("path:modalias"), or MODALIAS= lines of uevent files, whose other lines are
-// passed over. Empty lines and those that begin with '#' are too. A device
-// that is listed several times, as /sys has it, counts once.
-func ReadModaliases(file string, r io.Reader) ([]Device, error) {
+// passed over. Empty lines and those that begin with '#' are too, and with a
+// warning the messages of the programs that made the listing. A device that is
+// listed several times, as /sys has it, counts once.
+func ReadModaliases(file string, r io.Reader) (*Listing, error) {
 	l := listing{file: file}
 	seen := map[string]bool{}
 	err := lines(file, r, func(where, line string) error {
 		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
+		if line == "" || line[0] == '#' || l.isMessage(where, line) {
 			return nil
 		}
 		slot, modalias, err := splitModalias(where, line)
@@ -35,10 +36,10 @@ func ReadModaliases(file string, r io.Reader) ([]Device, error) {
 		}
 		return nil
 	})
-	if err == nil && len(l.devices) == 0 {
-		err = fmt.Errorf("%s: there is no modalias in it: make it by  find /sys -name modalias -exec cat {} +", file)
+	if err != nil {
+		return nil, err
 	}
-	return l.devices, err
+	return l.end(file + ": there is no modalias in it: make it by  find /sys -name modalias -exec cat {} +")
 }
 
 // splitModalias takes a path before the modalias off; modalias is "" for a

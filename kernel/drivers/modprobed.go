@@ -79,12 +79,12 @@ func (c *modprobeConf) line(file string, words []string) {
 	if len(words) < 2 {
 		return
 	}
-	module := normalAlias(words[1])
+	module := moduleName(words[1])
 	switch {
 	case words[0] == "blacklist":
 		c.blacklist[module] = file
 	case words[0] == "alias" && len(words) == 3:
-		c.aliases = append(c.aliases, [2]string{words[1], normalAlias(words[2])})
+		c.aliases = append(c.aliases, [2]string{words[1], moduleName(words[2])})
 	case words[0] == "install" && len(words) > 2 && (path.Base(words[2]) == "false" || path.Base(words[2]) == "true" || words[2] == ":"):
 		c.disabled[module] = file
 	}

@@ -3,6 +3,7 @@ package drivers
 import (
 	"bytes"
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -138,6 +139,57 @@ func TestModprobeAgrees(t *testing.T) {
 	t.Logf("%d modaliases, %d of them have drivers", len(samples), matched)
 	if matched < len(samples)/2 {
 		t.Errorf("only %d of %d samples have drivers: the samples are poor", matched, len(samples))
+	}
+}
+
+// TestModprobeBrackets asks depmod and modprobe about dashes and brackets, in
+// the aliases of modules and in what devices call themselves.
+func TestModprobeBrackets(t *testing.T) {
+	for _, tool := range []string{"depmod", "modprobe"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	dir := t.TempDir()
+	modules := filepath.Join(dir, "lib/modules", release)
+	if err := os.MkdirAll(modules, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, alias := range map[string]string{
+		"dashed": "dmi*A-B*", "plus": "dmi*A[+-]B*", "class": "dmi*[A-B]*", "open": "dmi*[A-B*", "close": "dmi*]*",
+		"first": "dmi:bvn-[!-]*", "bus": "md-io*:x-*", "loop": "loop",
+	} {
+		if err := os.WriteFile(filepath.Join(modules, name+".ko"), object(elf.EM_X86_64, name, "alias="+alias).Data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, list := range []string{"modules.order", "modules.builtin"} {
+		if err := os.WriteFile(filepath.Join(modules, list), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.CommandContext(t.Context(), "depmod", "-b", dir, release).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	a, err := Open(t.Context(), os.DirFS(dir), Options{Source: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{"dmi:bvn[A-B]:", "dmi:bvnA-B:", "dmi:bvnA_B:", "dmi:bvnA+B:", "dmi:bvn-[-]:", "dmi:bvn--:", "dmi:bvn-x:", "dmi:bvn[A-B:", "dmi:bvnA]:", "md-io1:x-2", "md_io1:x_2"}
+	for i, got := range resolve(t, dir, release, names) {
+		d, err := ParseModalias("name", names[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ours []string
+		for _, f := range a.aliases.match(&d) {
+			ours = append(ours, f.module)
+		}
+		slices.Sort(ours)
+		slices.Sort(got)
+		if !slices.Equal(ours, slices.Compact(got)) {
+			t.Errorf("%s: %q, modprobe says %q", names[i], ours, got)
+		}
 	}
 }
 

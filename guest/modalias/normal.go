@@ -1,0 +1,28 @@
+package modalias
+
+import "strings"
+
+// Normal spells an alias as libkmod does before it compares (alias_normalize in libkmod): - becomes _, but inside of
+// brackets, be they those of a pattern or just characters in what a device calls itself. ok is false if brackets do not
+// pair: depmod leaves such a pattern out of what modprobe reads, and modprobe finds nothing for such a device.
+func Normal(alias string) (normal string, ok bool) {
+	if !strings.ContainsAny(alias, "-[]") {
+		return alias, true
+	}
+	b := []byte(alias)
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '-':
+			b[i] = '_'
+		case ']':
+			return "", false
+		case '[':
+			end := strings.IndexByte(alias[i:], ']')
+			if end < 0 {
+				return "", false
+			}
+			i += end
+		}
+	}
+	return string(b), true
+}
