@@ -64,6 +64,7 @@ func TestDriversCheck(t *testing.T) {
 		{"not vital", []string{"--pci", "102b:0536@0300"}, exitOK, []string{"mgag200: CONFIG_DRM_MGAG200=m", "0 of 0"}, ""},
 		{"lspci", []string{"--lspci", file("3b:00.0 Ethernet controller [0200]: Intel Corporation E810-XXV [8086:1593] (rev 02)\n\tSubsystem: Intel [8086:0002]\n")}, exitOK, []string{"3b:00.0 Intel Corporation E810-XXV", "in ", "ok"}, ""},
 		{"modalias", []string{"--modalias", file("/sys/devices/pci0000:00/0000:00:01.0/modalias:pci:v00008086d00001593sv00008086sd00000002bc02sc00i00\n")}, exitOK, []string{"0000:00:01.0", "1 of 1"}, ""},
+		{"messages", []string{"--modalias", file("grep: /sys/x: Permission denied\npci:v00008086d00001593sv00008086sd00000002bc02sc00i00\n")}, exitOK, []string{"warning: ", "passed over messages of programs (1)", "1 of 1"}, ""},
 		{"both", []string{"--modalias", file("virtio:d00000001v00001AF4\n"), "--pci", "8086:1593"}, exitFailure, []string{"virtio_net: "}, "1 of 2"},
 		{"bad line", []string{"--lspci", file("3b:00.0 0200: 8086:1593\nrubbish\n")}, exitFailure, nil, "list.txt:2: \"rubbish\" is no line of lspci"},
 		{"bad modalias", []string{"--modalias", file("rubbish\n")}, exitFailure, nil, "list.txt:1: \"rubbish\" is no modalias"},
@@ -126,11 +127,13 @@ func TestDriversTargets(t *testing.T) {
 	}
 }
 
-// TestDriversKernelImage: the image of a flavor's kernel, from a folder.
-func TestDriversKernelImage(t *testing.T) {
+// bnx2xDir is a kernel image as folder, whose adapter does nothing without its
+// firmware.
+func bnx2xDir(t *testing.T) string {
+	t.Helper()
 	var modules bytes.Buffer
 	w := tar.NewWriter(&modules)
-	module := hooktest.Driver(62, "bnx2x", hooktest.Release, "alias=pci:v000014E4d0000164Esv*sd*bc*sc*i*", "firmware=bnx2x/x.fw")
+	module := hooktest.Driver(62, "bnx2x", hooktest.Release, "alias=pci:v000014E4d0000164Esv*sd*bc*sc*i*", "firmware=bnx2x/bnx2x-e2-7.13.21.0.fw")
 	err := w.WriteHeader(&tar.Header{Name: "lib/modules/" + hooktest.Release + "/kernel/bnx2x.ko", Mode: 0o644, Size: int64(len(module))})
 	if err == nil {
 		_, err = w.Write(module)
@@ -138,37 +141,112 @@ func TestDriversKernelImage(t *testing.T) {
 	if err = errors.Join(err, w.Close()); err != nil {
 		t.Fatal(err)
 	}
+	return dirOf(t, map[string][]byte{"kernel": hooktest.Kernel(hooktest.Release, ""), "kernel.tar": modules.Bytes()})
+}
+
+func dirOf(t *testing.T, files map[string][]byte) string {
+	t.Helper()
 	dir := t.TempDir()
-	for name, b := range map[string][]byte{"kernel": hooktest.Kernel(hooktest.Release, ""), "kernel.tar": modules.Bytes()} {
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+	for name, b := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, b, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return dir
+}
+
+// archiveOf is an archive of images, each with a folder's files.
+func archiveOf(t *testing.T, folders map[string]string) string {
+	t.Helper()
+	images := map[name.Tag]v1.Image{}
+	for ref, dir := range folders {
+		img, err := mutate.AppendLayers(empty.Image, static.NewLayer(tarOf(t, dir), types.DockerUncompressedLayer))
+		if err == nil {
+			img, err = mutate.ConfigFile(img, &v1.ConfigFile{Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers", DiffIDs: diffIDs(t, img)}})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		tag, err := name.NewTag(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		images[tag] = img
+	}
+	archive := filepath.Join(t.TempDir(), "images.tar")
+	if err := tarball.MultiWriteToFile(archive, images); err != nil {
+		t.Fatal(err)
+	}
+	return archive
+}
+
+// TestDriversKernelImage: a kernel image says nothing of firmware, a flavor
+// with that kernel what its build would hold.
+func TestDriversKernelImage(t *testing.T) {
+	dir := bnx2xDir(t)
 	code, out, stderr := runHere(t.Context(), "drivers", "check", dir, "--pci", "14e4:164e")
 	if code != exitOK || !strings.Contains(out, "bnx2x") || !strings.Contains(out, "warning: firmware was not looked for") || !strings.Contains(out, "there is no modules.alias") {
 		t.Errorf("exit %d\n%s%s", code, out, stderr)
 	}
-	layer := static.NewLayer(tarOf(t, dir), types.DockerUncompressedLayer)
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err == nil {
-		img, err = mutate.ConfigFile(img, &v1.ConfigFile{Architecture: "amd64", OS: "linux", RootFS: v1.RootFS{Type: "layers", DiffIDs: diffIDs(t, img)}})
+	const ref, upstreams = "example.org/hook-kernel:6.6.1-test", "hook-latest-lts-amd64"
+	t.Setenv("HOOK_KERNEL_IMAGE", ref)
+	kernelOnly := map[string]string{ref: dir}
+	none := dirOf(t, map[string][]byte{"etc/motd": nil})
+	withFirmware := dirOf(t, map[string][]byte{"lib/firmware/bnx2x/bnx2x-e2-7.13.21.0.fw": []byte("firmware")})
+	upstream := func(firmware string) map[string]string {
+		flavors, err := loadFlavors("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		flavor, err := flavors.Find(upstreams)
+		if err != nil {
+			t.Fatal(err)
+		}
+		images := map[string]string{ref: dir, flavor.Variables["HOOK_CONTAINER_LINUXKIT_FIRMWARE_IMAGE"]: firmware}
+		for _, image := range []string{"INIT", "CA_CERTIFICATES"} {
+			images[flavor.Variables["HOOK_CONTAINER_LINUXKIT_"+image+"_IMAGE"]] = none
+		}
+		return images
 	}
-	if err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		name, ref string
+		images    map[string]string
+		code      int
+		want      string
+		warning   bool
+	}{
+		{"image", ref, kernelOnly, exitOK, "it is not part of a kernel; what was built with it, or the flavor, tells", true},
+		{"flavor", "hook-generic-amd64", kernelOnly, exitFailure, "no firmware  bnx2x: firmware by --firmware bnx2x", false},
+		{"flavor with firmware in an image", upstreams, upstream(withFirmware), exitOK, "1 of 1 network", false},
+		{"flavor with an image without it", upstreams, upstream(none), exitFailure, "no firmware", false},
+		{"flavor with an image that is not there", upstreams, kernelOnly, exitOK, "the flavor has image docker.io/linuxkit/init:", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, stderr := runHere(t.Context(), "drivers", "check", tt.ref, "--pci", "14e4:164e", "--arch", "amd64", "--layout", archiveOf(t, tt.images), "--offline", "--cache-dir", t.TempDir())
+			if code != tt.code || !strings.Contains(out, tt.want) || strings.Contains(out, "warning: firmware was not looked for: ") != tt.warning {
+				t.Errorf("exit %d, want %d and %q\n%s%s", code, tt.code, tt.want, out, stderr)
+			}
+		})
 	}
-	tag, err := name.NewTag("example.org/hook-kernel:6.6.1-test")
-	if err != nil {
-		t.Fatal(err)
+}
+
+// TestDriversKernelFirmware adds Debian's firmware to a kernel that is none of
+// Debian's, as a build does.
+func TestDriversKernelFirmware(t *testing.T) {
+	if os.Getenv("HOOKSMITH_TEST_MIRROR") == "" {
+		t.Skip("HOOKSMITH_TEST_MIRROR is not set: this test downloads a package with firmware")
 	}
-	archive := filepath.Join(t.TempDir(), "kernel.tar")
-	if err := tarball.WriteToFile(archive, tag, img); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("HOOK_KERNEL_IMAGE", tag.String())
-	for _, ref := range []string{"hook-latest-lts-amd64", tag.String()} {
-		code, out, stderr = runHere(t.Context(), "drivers", "check", ref, "--pci", "14e4:164e", "--arch", "amd64", "--layout", archive, "--offline", "--cache-dir", t.TempDir())
-		if code != exitOK || !strings.Contains(out, "1 of 1 network") {
-			t.Errorf("%s: exit %d\n%s%s", ref, code, out, stderr)
+	const ref = "example.org/hook-kernel:6.12.1-test"
+	t.Setenv("HOOK_KERNEL_IMAGE", ref)
+	archive := archiveOf(t, map[string]string{ref: bnx2xDir(t)})
+	for _, tt := range []struct {
+		firmware, want string
+		code           int
+	}{{"bnx2x", "1 of 1 network", exitOK}, {"bnx2", "no firmware", exitFailure}, {"no-such", "firmware no-such: not a name of configs/modules.yaml", exitFailure}} {
+		code, out, stderr := runHere(t.Context(), "drivers", "check", "hook-generic-amd64", "--pci", "14e4:164e", "--firmware", tt.firmware, "--layout", archive)
+		if code != tt.code || !strings.Contains(out+stderr, tt.want) {
+			t.Errorf("%s: exit %d\n%s%s", tt.firmware, code, out, stderr)
 		}
 	}
 }
