@@ -4,12 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"hooksmith/build/docker"
+	"hooksmith/build/docker/dockertest"
 	"hooksmith/configs"
 )
 
@@ -60,12 +63,10 @@ func TestProgressCountBars(t *testing.T) {
 	}
 }
 
-// TestKernelTag: what --print-tag prints changes with the configuration, which
-// is the file of the working folder before the one that hooksmith carries.
-func TestKernelTag(t *testing.T) {
-	dir := t.TempDir()
-	t.Chdir(dir)
-	tree := filepath.Join(dir, "linux")
+// kernelTree is a folder that passes for a kernel's source until it is compiled.
+func kernelTree(t *testing.T) string {
+	t.Helper()
+	tree := filepath.Join(t.TempDir(), "linux")
 	for name, text := range map[string]string{
 		"Makefile": "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 9\nEXTRAVERSION =\n", "Kconfig": "", "Kbuild": "", "init/main.c": "", "arch/x86/Kconfig": "", "arch/arm64/Kconfig": "",
 	} {
@@ -74,6 +75,64 @@ func TestKernelTag(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return tree
+}
+
+// TestKernelIsNewest: a kernel that is there already is the daemon's last from
+// then on, which build goes by.
+func TestKernelIsNewest(t *testing.T) {
+	if reason := dockertest.Missing(); reason != "" {
+		t.Skip("no Docker daemon: " + reason)
+	}
+	daemon, err := dockertest.Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer daemon.Stop()
+	t.Setenv("DOCKER_HOST", "unix://"+daemon.Socket)
+	args := []string{"kernel", "hook-vm-amd64", "HOOK_KERNEL_OCI_BASE=hooktest/kernel", "--source", kernelTree(t), "--cache-dir", t.TempDir()}
+	code, ref, stderr := runHere(t.Context(), append(args, "--print-tag")...)
+	if code != exitOK {
+		t.Fatal(stderr)
+	}
+	ref = strings.TrimSpace(ref)
+	archive, err := os.Open(saveImage(t, ref, "amd64"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	d, err := docker.Config{Host: "unix://" + daemon.Socket}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	loaded, err := d.ImageLoad(t.Context(), archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, loaded.Body); err != nil {
+		t.Fatal(err)
+	}
+	loaded.Body.Close()
+	before, err := d.ImageInspect(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = runHere(t.Context(), args...)
+	if code != exitOK || !strings.Contains(stderr, "is in the Docker daemon already") {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	after, err := d.ImageInspect(t.Context(), ref)
+	if err != nil || !after.Metadata.LastTagTime.After(before.Metadata.LastTagTime) {
+		t.Errorf("tagged at %v, then at %v, %v", before.Metadata.LastTagTime, after.Metadata.LastTagTime, err)
+	}
+}
+
+// TestKernelTag: what --print-tag prints changes with the configuration, which
+// is the file of the working folder before the one that hooksmith carries.
+func TestKernelTag(t *testing.T) {
+	t.Chdir(t.TempDir())
+	tree := kernelTree(t)
 	tag := func(args ...string) string {
 		t.Helper()
 		code, stdout, stderr := runHere(t.Context(), append([]string{"kernel", "--print-tag", "--source", tree}, args...)...)
