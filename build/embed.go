@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -184,7 +185,7 @@ func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embedded
 			return err
 		}})
 	}
-	err = work.run(ctx)
+	err = work.run(ctx, min(runtime.GOMAXPROCS(0), 4)) // each takes up to 70 MB
 	task.Done(err)
 	if err == nil && !b.ownTemplateInit() {
 		out[0].tree, err = b.withMountScript(out[0].tree)

@@ -3,7 +3,6 @@ package build
 import (
 	"cmp"
 	"context"
-	"runtime"
 	"slices"
 	"sync"
 )
@@ -15,8 +14,8 @@ type job struct {
 	run    func(ctx context.Context) error
 }
 
-// pool runs jobs on all processors, always the heaviest that waits: so no long
-// one is left alone at the end.
+// pool runs jobs side by side, always the heaviest that waits: so no long one
+// is left alone at the end.
 type pool struct {
 	mu      sync.Mutex
 	change  sync.Cond
@@ -42,21 +41,21 @@ func (p *pool) wake() {
 
 // run returns when all jobs have ended, or the first that failed and those
 // beside it. The others are dropped, and the context of all is done.
-func (p *pool) run(ctx context.Context) error {
+func (p *pool) run(ctx context.Context, workers int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.mu.Lock()
 	p.change.L = &p.mu
 	p.mu.Unlock()
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
 			for j := p.next(); j != nil; j = p.next() {
 				p.ended(j(ctx), cancel)
 			}
 		})
 	}
-	workers.Wait()
+	group.Wait()
 	return p.err
 }
 

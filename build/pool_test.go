@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,7 +10,6 @@ import (
 )
 
 func TestPool(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	var p pool
 	var ran []int64
 	var note func(weight int64, more ...int64) job
@@ -27,17 +25,16 @@ func TestPool(t *testing.T) {
 	for _, j := range []job{note(3), note(9, 5, 8), note(7)} {
 		p.add(j)
 	}
-	if err := p.run(t.Context()); err != nil || !slices.Equal(ran, []int64{9, 8, 7, 5, 3}) {
+	if err := p.run(t.Context(), 1); err != nil || !slices.Equal(ran, []int64{9, 8, 7, 5, 3}) {
 		t.Errorf("%v: jobs ran as %v", err, ran)
 	}
-	if err := new(pool).run(t.Context()); err != nil {
+	if err := new(pool).run(t.Context(), 3); err != nil {
 		t.Errorf("an empty pool: %v", err)
 	}
 }
 
 // TestPoolParallel: jobs that wait for jobs that others add.
 func TestPoolParallel(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var p pool
 	var n atomic.Int64
 	var both sync.WaitGroup
@@ -52,20 +49,19 @@ func TestPoolParallel(t *testing.T) {
 			return nil
 		}})
 	}
-	if err := p.run(t.Context()); err != nil || n.Load() != 100 {
+	if err := p.run(t.Context(), 4); err != nil || n.Load() != 100 {
 		t.Errorf("%v, %d of 100 jobs ran", err, n.Load())
 	}
 }
 
 func TestPoolFails(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 	broken := errors.New("broken")
 	var p pool
 	ready := make(chan struct{})
 	p.add(job{3, func(ctx context.Context) error { close(ready); <-ctx.Done(); return ctx.Err() }})
 	p.add(job{2, func(context.Context) error { <-ready; return broken }})
 	p.add(job{1, func(context.Context) error { t.Error("a job ran after a failure"); return nil }})
-	if err := p.run(t.Context()); err != broken {
+	if err := p.run(t.Context(), 2); err != broken {
 		t.Errorf("error %v", err)
 	}
 }
