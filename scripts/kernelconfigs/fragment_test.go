@@ -88,8 +88,10 @@ func TestAskedDrivers(t *testing.T) {
 		"CONFIG_QEDE": "eks-anywhere#2906", "CONFIG_ICE": "E800, build-tooling#5156", "CONFIG_ENIC": "UCS, build-tooling",
 		"CONFIG_SCSI_FC_ATTRS": "UCS, build-tooling", "CONFIG_BNX2X": "", "CONFIG_BNXT": "", "CONFIG_TIGON3": "", "CONFIG_MLX4_EN": "",
 		"CONFIG_MEGARAID_SAS": "", "CONFIG_SCSI_MPT3SAS": "", "CONFIG_SCSI_SMARTPQI": "", "CONFIG_BLK_DEV_NVME": "", "CONFIG_IPMI_SI": "",
+		"CONFIG_HP_ILO": "hook#330, whose servers have ARM processors too", "CONFIG_HINIC": "", "CONFIG_LIQUIDIO": "", "CONFIG_BLK_DEV_PCIESSD_MTIP32XX": "",
 	}
-	x86 := map[string]string{"CONFIG_HP_ILO": "hook#330", "CONFIG_FCOE_FNIC": "UCS, build-tooling"}
+	x86 := map[string]string{"CONFIG_FCOE_FNIC": "UCS, build-tooling", "CONFIG_SCSI_SNIC": "UCS"}
+	arm64 := map[string]string{"CONFIG_OCTEONTX2_AF": "", "CONFIG_OCTEONTX2_PF": "", "CONFIG_OCTEONTX2_VF": ""}
 	for _, r := range recipes {
 		if r.Name != "generic" {
 			continue
@@ -107,8 +109,8 @@ func TestAskedDrivers(t *testing.T) {
 				t.Errorf("%s: %s is not asked for (%s)", r.file(), symbol, why)
 			}
 		}
-		for symbol, why := range x86 {
-			if r.Arch == "x86_64" && !set[symbol] {
+		for symbol, why := range map[string]map[string]string{"x86_64": x86, "aarch64": arm64}[r.Arch] {
+			if !set[symbol] {
 				t.Errorf("%s: %s is not asked for (%s)", r.file(), symbol, why)
 			}
 		}
