@@ -123,10 +123,12 @@ func (w *Workspace) estimateName() string {
 func (w *Workspace) explainMake(err error, what string, need int64) error {
 	var exit *ExitError
 	switch {
-	case isNoSpace(err):
+	case !errors.As(err, &exit) && isNoSpace(err):
 		return noSpace(err, what, need)
-	case errors.As(err, &exit) && exit.killed():
-		return hintf(fmt.Errorf("%s: killed, probably for want of memory: %w", what, err), "give Docker more memory, or compile with fewer --jobs (now %d)", w.spec.Jobs)
+	case exit != nil && isNoSpace(err):
+		return noSpace(exit.reduced(saysNoSpace), what, need)
+	case exit != nil && exit.killed():
+		return hintf(fmt.Errorf("%s: killed, probably for want of memory: %w", what, exit.reduced(killedLine.MatchString)), "give Docker more memory, or compile with fewer --jobs (now %d)", w.spec.Jobs)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }

@@ -204,6 +204,7 @@ func TestExplainMake(t *testing.T) {
 		{&ExitError{Status: 2, Errors: []string{"x.c:1: error: y"}}, "x.c:1: error: y", ""},
 	} {
 		tt.err.Command = []string{"sh", scriptPath, "compile", "64"}
+		tt.err.Lines = append(tt.err.Lines, "  CC      noise.o")
 		err := w.explainMake(tt.err, "compiling", 5e9)
 		if err := w.explainMake(tt.err, "installing", 0); strings.Contains(err.Error(), "0.0 GB") {
 			t.Error(err)
@@ -212,6 +213,9 @@ func TestExplainMake(t *testing.T) {
 		var h interface{ Hint() string }
 		if errors.As(err, &h) {
 			text = h.Hint()
+		}
+		if tt.hint != "" && strings.Contains(err.Error(), "noise") {
+			t.Errorf("the reason is known, and yet: %v", err)
 		}
 		if !strings.Contains(err.Error(), tt.want) || !strings.Contains(text, tt.hint) || (tt.hint == "") != (text == "") {
 			t.Errorf("%v\nhint: %s", err, text)

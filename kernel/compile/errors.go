@@ -49,6 +49,18 @@ func (e *ExitError) killed() bool {
 	return e.Status == 137 || slices.ContainsFunc(slices.Concat(e.Errors, e.Lines), killedLine.MatchString)
 }
 
+// reduced is the error with only those lines that tell: where the reason is
+// known, what make said of it is not wanted.
+func (e *ExitError) reduced(tells func(line string) bool) *ExitError {
+	short := &ExitError{Command: e.Command, Status: e.Status}
+	for _, l := range slices.Concat(e.Errors, e.Lines) {
+		if tells(l) && !slices.Contains(short.Errors, l) {
+			short.Errors = append(short.Errors, l)
+		}
+	}
+	return short
+}
+
 // maxErrorLines is how many lines that look like the reason are kept: the first.
 const maxErrorLines = 12
 

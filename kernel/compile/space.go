@@ -75,8 +75,10 @@ func gigabytes(n int64) string { return fmt.Sprintf("%.1f GB", float64(max(n, 0)
 
 // isNoSpace reports whether an error is that of a full disk, of the daemon's or
 // of a command's.
-func isNoSpace(err error) bool {
-	return err != nil && strings.Contains(strings.ToLower(err.Error()), "no space left on device")
+func isNoSpace(err error) bool { return err != nil && saysNoSpace(err.Error()) }
+
+func saysNoSpace(text string) bool {
+	return strings.Contains(strings.ToLower(text), "no space left on device")
 }
 
 // noSpace explains a disk that got full; need is what the step needs, 0: nobody
