@@ -45,14 +45,15 @@ guest:
 test: guest
 	scripts/install.sh gcc=gcc /usr/include/stdlib.h=libc6-dev shellcheck=shellcheck git=git \
 	  cpio=cpio zstd=zstd xz=xz-utils ip=iproute2 dnsmasq=dnsmasq-base busybox=busybox-static depmod=kmod \
-	  dockerd=docker.io iptables=iptables curl=curl atftp=atftp tftp=tftp-hpa dropbear=dropbear-bin
+	  dockerd=docker.io iptables=iptables curl=curl atftp=atftp tftp=tftp-hpa dropbear=dropbear-bin \
+	  debootstrap=debootstrap patch=patch
 	@$(MAKE) --no-print-directory boot-needs serve-needs publish-needs
 	@$(MAKE) --no-print-directory lint
 	HOOKSMITH_TEST_MIRROR=1 go test -timeout 20m $(REAL) $(PLAIN)
 	go test -race -timeout 20m $$(go list ./... | grep -vxF "$$(go list $(PLAIN))")
 	@FUZZTIME=$${TEST_FUZZTIME:-3s} $(MAKE) --no-print-directory fuzz
-	@$(MAKE) --no-print-directory boot-test
-	@$(MAKE) --no-print-directory kernel-test
+	@echo "Booting, and compiling a kernel meanwhile: their lines come mixed."
+	@$(MAKE) --no-print-directory -j2 boot-test kernel-test
 
 lint:
 	scripts/lint.sh
@@ -109,7 +110,8 @@ boot-test-arm64: build boot-needs serve-needs
 	bin/hooksmith build hook-debian-arm64 --out out/boot-test-arm64
 	HOOKSMITH_TEST_MIRROR=1 HOOKSMITH_BOOT=arm64 HOOKSMITH_BOOT_DIR=$(CURDIR)/out/boot-test-arm64 go test -count=1 -v -timeout $(BOOT_TIMEOUT) $(BOOT)
 
-# Kernels: compiled and configured in a Docker daemon of its own, and booted.
+# Kernels: compiled and configured in a Docker daemon of its own, and booted. What ccache has is kept for the next run
+# (HOOKSMITH_KERNEL_COLD=1 compiles everything anew).
 kernel-test: build boot-needs
 	@scripts/install.sh dockerd=docker.io iptables=iptables debootstrap=debootstrap patch=patch make=make
 	HOOKSMITH_KERNEL=1 go test -count=1 -v -timeout 60m ./cmd/hooksmith/internal/kerneltest

@@ -113,7 +113,7 @@ func (l *lab) start() error {
 	}
 	l.socket = d.Socket
 	l.cleanup = append(l.cleanup, d.Stop)
-	return l.importBase(d.Socket)
+	return errors.Join(l.keepCache(), l.importBase(d.Socket))
 }
 
 // importBase gives a daemon debian:stable, made of Debian's packages, unless
