@@ -77,14 +77,16 @@ remember() {
 
 # external NAME DIR JOBS: modules from outside of the kernel. Makefiles that
 # look for the kernel themselves, as those of Intel's drivers, are told where it
-# is; all others are kbuild's.
+# is; all others are kbuild's. Each may use what the ones before it export, as
+# Intel's irdma uses ice.
 external() {
 	dir=$(cd "/src/external/$1/$2" && pwd) # kbuild compares paths as text
 	release=$(release)
+	symbols=$(find /src/external -name Module.symvers | sort | tr '\n' ' ')
 	if [ -f "$dir/Makefile" ] && grep -qE '^[^#]*\bKSRC\b' "$dir/Makefile"; then
-		make -C "$dir" -j"$3" KSRC="$PWD" KOBJ="$PWD" BUILD_KERNEL="$release" KVER="$release"
+		make -C "$dir" -j"$3" KSRC="$PWD" KOBJ="$PWD" BUILD_KERNEL="$release" KVER="$release" KBUILD_EXTRA_SYMBOLS="$symbols"
 	else
-		make M="$dir" KERNEL_SRC="$PWD" KERNELDIR="$PWD" -j"$3" modules
+		make M="$dir" KERNEL_SRC="$PWD" KERNELDIR="$PWD" KBUILD_EXTRA_SYMBOLS="$symbols" -j"$3" modules
 	fi
 	[ -n "$(find "$dir" -name '*.ko' -print -quit)" ] || fail "external module $1: it was built, but there is no .ko file"
 	make M="$dir" INSTALL_MOD_PATH="$out/modules" INSTALL_MOD_STRIP=1 INSTALL_MOD_DIR="updates/$1" DEPMOD=true modules_install

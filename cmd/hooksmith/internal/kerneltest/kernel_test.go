@@ -65,14 +65,15 @@ func testdata(t *testing.T, name string) string {
 	return path
 }
 
-// TestKernel compiles the small kernel from Debian's source, with a patch and a
-// module from outside that needs the patch; looks into the image; and boots
+// TestKernel compiles the small kernel from Debian's source, with a patch, a
+// module from outside that needs the patch, and one that needs that module; looks into the image; and boots
 // HookOS with it, up to Docker. Then one symbol changes, and ccache has nearly
 // all of the rest.
 func TestKernel(t *testing.T) {
 	l := needLab(t)
 	file := filepath.Join(t.TempDir(), "kernel.tar")
-	args := l.kernelArgs("hook-vm-amd64", "--patch", testdata(t, "header.patch"), "--external-module", testdata(t, "hello"), "--export", file, "--json")
+	args := l.kernelArgs("hook-vm-amd64", "--patch", testdata(t, "header.patch"), "--external-module", testdata(t, "hello"),
+		"--external-module", testdata(t, "greet"), "--export", file, "--json")
 	r := l.kernel(t, l.command(t, append(args, "--force")...))
 	m := readMade(t, r)
 	if !m.Compiled || !strings.HasPrefix(m.Release, "6.12.") || !strings.HasPrefix(m.Ref, l.repository+":6.12.") {
@@ -162,6 +163,9 @@ func checkImage(t *testing.T, file string, m made) {
 	if !strings.Contains(modules["modules.dep"], "updates/hello/hello.ko") || !strings.Contains(modules["modules.alias"], "alias hooksmith:hello hello") {
 		t.Errorf("depmod does not know the module from outside:\n%.2000s", modules["modules.dep"])
 	}
+	if !regexp.MustCompile(`(?m)^updates/greet/greet\.ko\S*: updates/hello/hello\.ko`).MatchString(modules["modules.dep"]) {
+		t.Errorf("a module from outside that needs another one:\n%.2000s", modules["modules.dep"])
+	}
 	if symbols, err := os.ReadFile(filepath.Join(dir, "System.map")); err != nil || !strings.Contains(string(symbols), " startup_64\n") {
 		t.Errorf("System.map: %v", err)
 	}
@@ -241,6 +245,9 @@ func (l *lab) boot(t *testing.T, file string) {
 	v.Login()
 	if got := v.Run(`modprobe hooksmith:hello; dmesg | grep hello`); !strings.Contains(got, "hello from outside of the kernel") {
 		t.Errorf("the module from outside: %q", got)
+	}
+	if got := v.Run(`modprobe greet; dmesg | grep greet`); !strings.Contains(got, "greet: hello from outside of the kernel") {
+		t.Errorf("the module from outside that uses it: %q", got)
 	}
 	v.Run(`service exec hook-docker sh -c 'tar -C / -c usr/bin/busybox | docker import - bb'`)
 	if got := v.Run(`docker run --rm bb /usr/bin/busybox ip -4 -o addr show eth0`); !strings.Contains(got, " 172.17.0.") {

@@ -2,9 +2,16 @@
 #include <linux/hooksmith_test.h> /* of testdata/header.patch */
 #include <linux/module.h>
 
+const char *hooksmith_greeting(void);
+const char *hooksmith_greeting(void)
+{
+	return HOOKSMITH_GREETING;
+}
+EXPORT_SYMBOL_GPL(hooksmith_greeting);
+
 static int __init hello_init(void)
 {
-	pr_info("%s\n", HOOKSMITH_GREETING);
+	pr_info("%s\n", hooksmith_greeting());
 	return 0;
 }
 module_init(hello_init);
