@@ -82,6 +82,9 @@ func (b *builder) build(ctx context.Context) (*Artifacts, error) {
 	if err := b.write(ctx, k, tree, parts, embedded, a); err != nil {
 		return nil, err
 	}
+	if n := b.ahead.Left(); n > 0 {
+		b.opt.Log.Debug("segments were compressed for nothing", "count", n)
+	}
 	// 6. Say what it is made of, and put everything in place at once.
 	if err := b.addInputs(ctx, a); err != nil {
 		return nil, err

@@ -259,10 +259,13 @@ func TestEmbedWithLinuxKit(t *testing.T) {
 	images["example.org/b:1"] = testImage(t, v1.Config{Entrypoint: []string{"/ping"}}, base, upper)
 	opt.Images, opt.Embed = images, []embed.Want{want(t, "example.org/b:1=second:v2")}
 	var log bytes.Buffer
-	opt.Log = slog.New(slog.NewTextHandler(&log, nil))
+	opt.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	a, err := Build(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if strings.Contains(log.String(), "for nothing") {
+		t.Errorf("what was compressed ahead was not used:\n%s", &log)
 	}
 	for _, want := range []string{"each embedded image becomes a single layer", "attributes of an embedded image are lost", "/ping", "hard links of an embedded image", "tink-worker", "--agent"} {
 		if !strings.Contains(log.String(), want) {

@@ -72,6 +72,16 @@ func (a *Ahead) take(key string) (part, bool) {
 	return p, ok
 }
 
+// Left is how many segments no Write took: work for nothing.
+func (a *Ahead) Left() int {
+	if a == nil {
+		return 0
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.parts)
+}
+
 // Close drops what no Write took. A nil Ahead has nothing.
 func (a *Ahead) Close() error {
 	if a == nil {

@@ -25,9 +25,10 @@ func TestAhead(t *testing.T) {
 		name  string
 		below []*rootfs.Tree
 		made  int64 // segments, base and layer, and again what was guessed wrong
+		left  int
 	}{
-		{"right guess", []*rootfs.Tree{base}, 2},
-		{"wrong guess", nil, 3}, // etc would have a record of its own
+		{"right guess", []*rootfs.Tree{base}, 2, 0},
+		{"wrong guess", nil, 3, 1}, // etc would have a record of its own
 	} {
 		cache := &folder{dir: t.TempDir()}
 		var progress atomic.Int64
@@ -57,6 +58,9 @@ func TestAhead(t *testing.T) {
 		}
 		if size, _ := UnpackedSize(segments); progress.Load() != size {
 			t.Errorf("%s: progress of %d bytes instead of %d", tt.name, progress.Load(), size)
+		}
+		if n := opt.Ahead.Left(); n != tt.left {
+			t.Errorf("%s: %d segments were not used, want %d", tt.name, n, tt.left)
 		}
 		if err := opt.Ahead.Close(); err != nil {
 			t.Error(err)
