@@ -40,9 +40,10 @@ type strict struct {
 	window int
 
 	oack            map[string]string
-	got             int // bytes
-	asked           int // requests sent
-	blocks, repeats int // DATA packets as they came from the wire, and those of them seen before
+	got             int  // bytes
+	again           bool // the port was used before
+	asked           int  // requests sent
+	blocks, repeats int  // DATA packets as they came from the wire, and those of them seen before
 	seen            uint64
 }
 
@@ -149,6 +150,10 @@ func (c *strict) ask() ([]byte, error) {
 		c.asked++
 		c.transmit(rrq(opRead, c.file, c.mode, c.options), c.server)
 		p, err := c.read(wait)
+		for err == nil && c.again && c.leftOver(p) {
+			c.peer = netip.AddrPort{}
+			p, err = c.read(wait)
+		}
 		if err != nil {
 			continue
 		}
@@ -158,6 +163,15 @@ func (c *strict) ask() ([]byte, error) {
 		return p, nil
 	}
 	return nil, errors.New("no answer to the request")
+}
+
+// leftOver reports whether a packet cannot be the answer to the request: on a port that is used again, a slow server's
+// repetition may come after the end of the transfer before.
+func (c *strict) leftOver(p []byte) bool {
+	if len(c.options) > 0 {
+		return opcode(p) == opData
+	}
+	return opcode(p) == opOACK || opcode(p) == opData && len(p) >= 4 && binary.BigEndian.Uint16(p[2:]) != 1
 }
 
 // take reads the OACK: only what was asked for, and in range.
@@ -258,6 +272,9 @@ func (c *strict) read(wait time.Duration) ([]byte, error) {
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 		if !c.peer.IsValid() {
 			c.peer = from
+		}
+		if from != c.peer && c.again {
+			continue // of the transfer before
 		}
 		if from != c.peer {
 			return nil, fmt.Errorf("packet from %v, not %v", from, c.peer)

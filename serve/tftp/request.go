@@ -114,9 +114,12 @@ func (t *transfer) requestAgain(p packet, now time.Time) {
 	}
 	p.data = bytes.Clone(p.data)
 	under := t.confirmed.Load()
+	given := !bytes.Equal(p.data, t.raw) || under && t.heard.since(now) > restartAfter
+	if given {
+		t.superseded.Store(true) // before the request is there, or an acknowledgement could show it to be a copy
+	}
 	t.again.Store(&later{p, under})
-	if !bytes.Equal(p.data, t.raw) || under && t.heard.since(now) > restartAfter {
-		t.superseded.Store(true)
+	if given {
 		t.cancel()
 	}
 	if t.finished.Load() {
