@@ -45,8 +45,8 @@ type builder struct {
 	*Plan
 	out    *output
 	layers *layers
-	store  *embed.Store // docker's, with the embedded images; nil until it is made
-	ahead  *initramfs.Ahead
+	store  *embed.Store     // docker's, with the embedded images; nil until it is made
+	ahead  *initramfs.Ahead // of the initramfs; nil: it is not made of segments
 }
 
 func (b *builder) build(ctx context.Context) (*Artifacts, error) {

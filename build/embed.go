@@ -149,8 +149,8 @@ type embeddedTree struct {
 
 // embedTrees are the parts of the store: the one with the folders first, then
 // one for each layer, so that an image more leaves the others' as they are.
-// With ahead, each is compressed as soon as it is there, over the base
-// tree and the folders.
+// With ahead, each is compressed as soon as it is there; base is what the
+// segments before them have, nil: nothing.
 func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embeddedTree, error) {
 	store, err := b.embedStore(ctx)
 	if store == nil || err != nil {
@@ -170,17 +170,17 @@ func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embedded
 		task.Done(err)
 		return nil, err
 	}
-	below := []*rootfs.Tree{out[0].tree}
-	if base != nil {
-		below = []*rootfs.Tree{base, out[0].tree}
+	if b.ahead != nil {
+		below := []*rootfs.Tree{base, out[0].tree}
+		b.ahead.Over(slices.DeleteFunc(below, func(t *rootfs.Tree) bool { return t == nil })...)
 	}
-	var work pool
+	work := newPool()
 	for i, l := range store.Layers {
 		const inflation = 4 // about how many times larger a layer is unpacked, with the work of unpacking it
 		work.add(job{inflation * weight(l.ImageLayer()), func(ctx context.Context) (err error) {
 			out[i+1], err = unpack(ctx, l)
 			if seg := b.embedSegment(out[i+1]); err == nil && b.ahead != nil {
-				work.add(job{seg.Tree.Size(), func(ctx context.Context) error { return b.ahead.Compress(ctx, below, seg) }})
+				work.add(job{seg.Tree.Size(), func(ctx context.Context) error { return b.ahead.Compress(ctx, seg) }})
 			}
 			return err
 		}})

@@ -18,10 +18,16 @@ type job struct {
 // is left alone at the end.
 type pool struct {
 	mu      sync.Mutex
-	change  sync.Cond
+	change  *sync.Cond // a job came or ended
 	waiting []job
 	running int
 	err     error
+}
+
+func newPool() *pool {
+	p := &pool{}
+	p.change = sync.NewCond(&p.mu)
+	return p
 }
 
 // add gives the pool another job.
@@ -30,13 +36,7 @@ func (p *pool) add(j job) {
 	defer p.mu.Unlock()
 	i, _ := slices.BinarySearchFunc(p.waiting, j, func(a, b job) int { return cmp.Compare(a.weight, b.weight) })
 	p.waiting = slices.Insert(p.waiting, i, j) // of equal ones the first that was added runs first
-	p.wake()
-}
-
-func (p *pool) wake() {
-	if p.change.L != nil {
-		p.change.Broadcast()
-	}
+	p.change.Broadcast()
 }
 
 // run returns when all jobs have ended, or the first that failed and those
@@ -44,9 +44,6 @@ func (p *pool) wake() {
 func (p *pool) run(ctx context.Context, workers int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	p.mu.Lock()
-	p.change.L = &p.mu
-	p.mu.Unlock()
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
@@ -84,5 +81,5 @@ func (p *pool) ended(err error, cancel func()) {
 		p.err = err
 		cancel()
 	}
-	p.wake()
+	p.change.Broadcast()
 }

@@ -10,7 +10,7 @@ import (
 )
 
 func TestPool(t *testing.T) {
-	var p pool
+	p := newPool()
 	var ran []int64
 	var note func(weight int64, more ...int64) job
 	note = func(weight int64, more ...int64) job {
@@ -28,14 +28,14 @@ func TestPool(t *testing.T) {
 	if err := p.run(t.Context(), 1); err != nil || !slices.Equal(ran, []int64{9, 8, 7, 5, 3}) {
 		t.Errorf("%v: jobs ran as %v", err, ran)
 	}
-	if err := new(pool).run(t.Context(), 3); err != nil {
+	if err := newPool().run(t.Context(), 3); err != nil {
 		t.Errorf("an empty pool: %v", err)
 	}
 }
 
 // TestPoolParallel: jobs that wait for jobs that others add.
 func TestPoolParallel(t *testing.T) {
-	var p pool
+	p := newPool()
 	var n atomic.Int64
 	var both sync.WaitGroup
 	both.Add(2)
@@ -56,7 +56,7 @@ func TestPoolParallel(t *testing.T) {
 
 func TestPoolFails(t *testing.T) {
 	broken := errors.New("broken")
-	var p pool
+	p := newPool()
 	ready := make(chan struct{})
 	p.add(job{3, func(ctx context.Context) error { close(ready); <-ctx.Done(); return ctx.Err() }})
 	p.add(job{2, func(context.Context) error { <-ready; return broken }})

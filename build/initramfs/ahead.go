@@ -19,6 +19,8 @@ const memoryLimit = 192 << 20
 // rest, so that its result is the same with and without.
 type Ahead struct {
 	opt    Options
+	below  []plan
+	err    error // why nothing can lie over below
 	memory *semaphore.Weighted
 	mu     sync.Mutex
 	parts  map[string]part // by key
@@ -30,19 +32,23 @@ func NewAhead(opt Options) *Ahead {
 	return &Ahead{opt: opt, memory: semaphore.NewWeighted(memoryLimit), parts: map[string]part{}}
 }
 
-// Compress makes a segment, as Write will if the trees of the segments before
-// it have, together, what those of below have. It may be called by several
-// goroutines at once.
-func (a *Ahead) Compress(ctx context.Context, below []*rootfs.Tree, seg Segment) error {
-	all := make([]Segment, 0, len(below)+1)
-	for _, t := range below {
-		all = append(all, Segment{Tree: t})
+// Over says, before the first Compress, what the trees of the segments before
+// those will have, together.
+func (a *Ahead) Over(trees ...*rootfs.Tree) {
+	var below []Segment
+	for _, t := range trees {
+		below = append(below, Segment{Tree: t})
 	}
-	plans, err := planAll(append(all, seg))
-	if err != nil {
+	a.below, a.err = planAll(below)
+}
+
+// Compress makes a segment that is not the first, as Write will over those that
+// have what Over said. It may be called by several goroutines at once.
+func (a *Ahead) Compress(ctx context.Context, seg Segment) error {
+	p, err := newPlan(seg, false, a.below)
+	if err != nil || a.err != nil {
 		return nil // Write knows all segments, and says what is wrong
 	}
-	p := plans[len(plans)-1]
 	key, err := p.key(a.opt.Program)
 	if err != nil {
 		return fmt.Errorf("segment %q: %w", seg.Name, err)

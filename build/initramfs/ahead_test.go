@@ -28,14 +28,15 @@ func TestAhead(t *testing.T) {
 		left  int
 	}{
 		{"right guess", []*rootfs.Tree{base}, 2, 0},
-		{"wrong guess", nil, 3, 1}, // etc would have a record of its own
+		{"wrong guess", []*rootfs.Tree{cacheTree(t, map[string]string{"usr/a": "a"})}, 3, 1}, // etc would have a record of its own
 	} {
 		cache := &folder{dir: t.TempDir()}
 		var progress atomic.Int64
 		opt := Options{TempDir: t.TempDir(), Cache: cache}
 		opt.Ahead = NewAhead(opt)
+		opt.Ahead.Over(tt.below...)
 		for range 2 { // the second finds it done
-			if err := opt.Ahead.Compress(t.Context(), tt.below, segments[1]); err != nil {
+			if err := opt.Ahead.Compress(t.Context(), segments[1]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -74,12 +75,13 @@ func TestAheadFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	seg := Segment{Name: "layer", Tree: cacheTree(t, map[string]string{"a": "b"})}
-	if err := a.Compress(ctx, nil, seg); err == nil || !strings.Contains(err.Error(), `"layer"`) {
+	a.Over(cacheTree(t, map[string]string{"etc/passwd": "root"}))
+	if err := a.Compress(ctx, seg); err == nil || !strings.Contains(err.Error(), `"layer"`) {
 		t.Errorf("cancelled: %v", err)
 	}
 	// What cannot be written is Write's to say, who knows all segments.
 	seg.Level = 99
-	if err := a.Compress(t.Context(), nil, seg); err != nil {
+	if err := a.Compress(t.Context(), seg); err != nil {
 		t.Error(err)
 	}
 	opt := a.opt

@@ -31,23 +31,29 @@ func planAll(segments []Segment) ([]plan, error) {
 		return seg.Tree != nil && !seg.Tree.Root().Implied()
 	})
 	for i, seg := range segments {
-		plans[i] = plan{seg: seg, names: make(map[*rootfs.Inode]int), skip: make(map[string]bool)}
-		err := seg.Compression.CheckLevel(seg.Level)
-		if err == nil && seg.Tree == nil {
-			err = errors.New("it has no tree")
-		}
-		if err == nil {
-			plans[i].root = i == 0 && !described || !seg.Tree.Root().Implied()
-			err = plans[i].compare(plans[:i])
-		}
-		if err == nil {
-			err = plans[i].measure()
-		}
-		if err != nil {
+		var err error
+		if plans[i], err = newPlan(seg, i == 0 && !described, plans[:i]); err != nil {
 			return nil, fmt.Errorf("segment %q: %w", seg.Name, err)
 		}
 	}
 	return plans, nil
+}
+
+// newPlan checks a segment over earlier ones. root has it write the root's
+// record even if it does not describe the root.
+func newPlan(seg Segment, root bool, earlier []plan) (plan, error) {
+	p := plan{seg: seg, names: make(map[*rootfs.Inode]int), skip: make(map[string]bool)}
+	if err := seg.Compression.CheckLevel(seg.Level); err != nil {
+		return p, err
+	}
+	if seg.Tree == nil {
+		return p, errors.New("it has no tree")
+	}
+	p.root = root || !seg.Tree.Root().Implied()
+	if err := p.compare(earlier); err != nil {
+		return p, err
+	}
+	return p, p.measure()
 }
 
 // each calls fn for every record in order, the root's first, with inode
