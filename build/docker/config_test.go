@@ -32,6 +32,9 @@ func TestFind(t *testing.T) {
 		dockertest.WriteContext(t, d, "socket", meta("unix:///lab.sock"))
 		dockertest.WriteContext(t, d, "empty", `{}`)
 		dockertest.WriteContext(t, d, "broken", `{`)
+		if current == "large" {
+			dockertest.WriteContext(t, d, current, meta("tcp://lab:2376")+strings.Repeat(" ", maxContext))
+		}
 		tls := dockertest.WriteContext(t, d, "tls", meta("tcp://lab:2376"))
 		if err := os.MkdirAll(tls, 0o755); err != nil {
 			t.Fatal(err)
@@ -64,6 +67,7 @@ func TestFind(t *testing.T) {
 		{name: "TLS by environment", env: map[string]string{"DOCKER_HOST": "tcp://b:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CONFIG": config("")}, want: "tcp://b:1 (DOCKER_HOST)", tls: true},
 		{name: "no such context", env: map[string]string{"DOCKER_CONTEXT": "none", "DOCKER_CONFIG": config("")}, wantErr: "docker context ls"},
 		{name: "context without host", env: map[string]string{"DOCKER_CONTEXT": "empty", "DOCKER_CONFIG": config("")}, wantErr: "names no Docker host"},
+		{name: "large context", env: map[string]string{"DOCKER_CONFIG": config("large")}, wantErr: "is larger than"},
 		{name: "broken context", env: map[string]string{"DOCKER_CONTEXT": "broken", "DOCKER_CONFIG": config("")}, wantErr: "meta.json"},
 		{name: "context with a path", env: map[string]string{"DOCKER_CONTEXT": "../x", "DOCKER_CONFIG": config("")}, wantErr: "no name of a context"},
 		{name: "rootless", env: map[string]string{"XDG_RUNTIME_DIR": rootless, "DOCKER_CONFIG": config("default")}, want: "unix://" + filepath.Join(rootless, "docker.sock")},

@@ -25,15 +25,10 @@ func readContext(configDir, name string) (*Host, error) {
 	}
 	sum := sha256.Sum256([]byte(name))
 	id := hex.EncodeToString(sum[:])
-	f, err := os.Open(filepath.Join(configDir, "contexts", "meta", id, "meta.json"))
+	raw, err := ReadLimited(filepath.Join(configDir, "contexts", "meta", id, "meta.json"), maxContext)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no such context in %s: see docker context ls", filepath.Join(configDir, "contexts"))
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxContext))
 	if err != nil {
 		return nil, err
 	}
@@ -70,4 +65,18 @@ func parseContext(raw []byte) (*Host, error) {
 		h.tls = &tlsconfig.Options{InsecureSkipVerify: true}
 	}
 	return h, nil
+}
+
+// ReadLimited reads a file of at most so many bytes.
+func ReadLimited(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
+	}
+	return b, err
 }

@@ -18,6 +18,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"hooksmith/build/docker"
 )
 
 // maxContextFiles bounds a build context; more is a home directory by mistake.
@@ -312,7 +314,7 @@ var fromLine = regexp.MustCompile(`(?im)^\s*FROM\s+(?:--\S+\s+)*(\S+)`)
 
 // baseImages names the images that a Dockerfile begins with, for errors.
 func baseImages(dir string) string {
-	raw, err := readLimited(filepath.Join(dir, "Dockerfile"), 1<<20)
+	raw, err := docker.ReadLimited(filepath.Join(dir, "Dockerfile"), 1<<20)
 	if err != nil {
 		return ""
 	}

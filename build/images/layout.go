@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"hooksmith/build/docker"
 )
 
 // Annotations that name the images of an OCI layout.
@@ -56,7 +58,7 @@ func (l layoutDir) images() ([]named, error) {
 	if _, err := os.Stat(filepath.Join(string(l), "oci-layout")); err != nil {
 		return nil, fmt.Errorf("this is no OCI layout (%w): make one with `skopeo copy docker://IMAGE oci:DIR:TAG` or `docker buildx build --output type=oci,tar=false,dest=DIR`", err)
 	}
-	raw, err := readLimited(filepath.Join(string(l), "index.json"), maxManifest)
+	raw, err := docker.ReadLimited(filepath.Join(string(l), "index.json"), maxManifest)
 	if err != nil {
 		return nil, err
 	}

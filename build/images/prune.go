@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hooksmith/build/docker"
 )
 
 // pruneGuard is how long after its last use a file counts as in use: a build
@@ -123,7 +125,7 @@ func describeBlob(e *Entry) {
 // describeRecord names a record by what it is about.
 func describeRecord(e *Entry) {
 	e.Kind = "record"
-	raw, err := readLimited(e.Path, maxManifest)
+	raw, err := docker.ReadLimited(e.Path, maxManifest)
 	var r record
 	if err == nil && json.NewDecoder(bytes.NewReader(raw)).Decode(&r) == nil {
 		e.Name = r.Key

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"hooksmith/build/docker"
 )
 
 // store is the content that came from elsewhere, shared by all processes:
@@ -195,7 +196,7 @@ func (s *store) remember(key string, images ...named) error {
 // none.
 func (s *store) recall(key string) []named {
 	path := s.recordPath(key)
-	b, err := readLimited(path, maxManifest)
+	b, err := docker.ReadLimited(path, maxManifest)
 	if err != nil {
 		return nil
 	}
@@ -206,20 +207,6 @@ func (s *store) recall(key string) []named {
 	now := time.Now()
 	_ = os.Chtimes(path, now, now)
 	return r.Images
-}
-
-// readLimited reads a file of at most limit bytes.
-func readLimited(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s is larger than %d bytes", path, limit)
-	}
-	return b, err
 }
 
 // flock locks the file of that name, made if it is missing.

@@ -81,14 +81,7 @@ func kernelTree(t *testing.T) string {
 // TestKernelIsNewest: a kernel that is there already is the daemon's last from
 // then on, which build goes by.
 func TestKernelIsNewest(t *testing.T) {
-	if reason := dockertest.Missing(); reason != "" {
-		t.Skip("no Docker daemon: " + reason)
-	}
-	daemon, err := dockertest.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer daemon.Stop()
+	daemon := dockertest.New(t)
 	t.Setenv("DOCKER_HOST", "unix://"+daemon.Socket)
 	args := []string{"kernel", "hook-vm-amd64", "HOOK_KERNEL_OCI_BASE=hooktest/kernel", "--source", kernelTree(t), "--cache-dir", t.TempDir()}
 	code, ref, stderr := runHere(t.Context(), append(args, "--print-tag")...)

@@ -13,14 +13,7 @@ import (
 // TestMarkNewest: a real daemon knows of no time for an image that was only
 // loaded, which all of ours are; then it does, and each time a later one.
 func TestMarkNewest(t *testing.T) {
-	if reason := dockertest.Missing(); reason != "" {
-		t.Skip("no Docker daemon: " + reason)
-	}
-	daemon, err := dockertest.Start(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer daemon.Stop()
+	daemon := dockertest.New(t)
 	b := &Builder{Docker: docker.Config{Host: "unix://" + daemon.Socket}}
 	d, err := b.Docker.Connect(t.Context())
 	if err != nil {

@@ -64,6 +64,20 @@ func Start(dir string) (*Daemon, error) {
 	return d, nil
 }
 
+// New starts a daemon for one test, which is skipped where none can be started.
+func New(t testing.TB) *Daemon {
+	t.Helper()
+	if reason := Missing(); reason != "" {
+		t.Skip("no Docker daemon: " + reason)
+	}
+	d, err := Start(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Stop)
+	return d
+}
+
 // answers waits until the daemon does.
 func (d *Daemon) answers() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
