@@ -12,6 +12,34 @@ import (
 	"hooksmith/build/docker/dockertest"
 )
 
+// configWith is a configuration folder of docker with contexts of all sorts, one of which is the current one.
+func configWith(t *testing.T, current string) string {
+	t.Helper()
+	meta := func(host string) string {
+		return fmt.Sprintf(`{"Name":"x","Metadata":{},"Endpoints":{"docker":{"Host":%q,"SkipTLSVerify":false}}}`, host)
+	}
+	d := t.TempDir()
+	dockertest.WriteContext(t, d, "lab", meta("ssh://me@lab"))
+	dockertest.WriteContext(t, d, "socket", meta("unix:///lab.sock"))
+	dockertest.WriteContext(t, d, "empty", `{}`)
+	dockertest.WriteContext(t, d, "broken", `{`)
+	if current == "large" {
+		dockertest.WriteContext(t, d, current, meta("tcp://lab:2376")+strings.Repeat(" ", maxContext))
+	}
+	tls := dockertest.WriteContext(t, d, "tls", meta("tcp://lab:2376"))
+	if err := os.MkdirAll(tls, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tls, "ca.pem"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dockertest.WriteContext(t, d, "skip", strings.Replace(meta("tcp://lab:2376"), "false", "true", 1))
+	if err := os.WriteFile(filepath.Join(d, "config.json"), fmt.Appendf(nil, `{"currentContext":%q,"HttpHeaders":{"X":"1"}}`, current), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	socketIn := func(name string) string {
@@ -23,31 +51,7 @@ func TestFind(t *testing.T) {
 		t.Cleanup(func() { l.Close() })
 		return path
 	}
-	meta := func(host string) string {
-		return fmt.Sprintf(`{"Name":"x","Metadata":{},"Endpoints":{"docker":{"Host":%q,"SkipTLSVerify":false}}}`, host)
-	}
-	config := func(current string) string {
-		d := t.TempDir()
-		dockertest.WriteContext(t, d, "lab", meta("ssh://me@lab"))
-		dockertest.WriteContext(t, d, "socket", meta("unix:///lab.sock"))
-		dockertest.WriteContext(t, d, "empty", `{}`)
-		dockertest.WriteContext(t, d, "broken", `{`)
-		if current == "large" {
-			dockertest.WriteContext(t, d, current, meta("tcp://lab:2376")+strings.Repeat(" ", maxContext))
-		}
-		tls := dockertest.WriteContext(t, d, "tls", meta("tcp://lab:2376"))
-		if err := os.MkdirAll(tls, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(tls, "ca.pem"), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		dockertest.WriteContext(t, d, "skip", strings.Replace(meta("tcp://lab:2376"), "false", "true", 1))
-		if err := os.WriteFile(filepath.Join(d, "config.json"), fmt.Appendf(nil, `{"currentContext":%q,"HttpHeaders":{"X":"1"}}`, current), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
+	config := func(current string) string { return configWith(t, current) }
 	rootless := filepath.Dir(socketIn("docker.sock"))
 	for _, tt := range []struct {
 		name    string
