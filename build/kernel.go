@@ -66,7 +66,11 @@ func (b *builder) openDebianKernel(ctx context.Context) (*openedKernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("package %s: %w", b.kernel, err)
 	}
-	modules, err := b.moduleIndex(ctx, k, layer.Identity())
+	dir, err := k.Modules()
+	if err != nil {
+		return nil, fmt.Errorf("package %s: %w", b.kernel, err)
+	}
+	modules, err := b.moduleIndex(ctx, dir, k.Release, layer.Identity())
 	if err != nil {
 		return nil, fmt.Errorf("modules of %s: %w", b.kernel, err)
 	}
@@ -91,15 +95,12 @@ func (b *builder) openDebianKernel(ctx context.Context) (*openedKernel, error) {
 	}, err
 }
 
-// moduleIndex reads what all modules say of themselves, once for each kernel.
-func (b *builder) moduleIndex(ctx context.Context, k *kernel.Kernel, identity string) (*kernel.Index, error) {
+// moduleIndex reads what all modules in lib/modules/RELEASE say of themselves,
+// once for each kernel.
+func (b *builder) moduleIndex(ctx context.Context, dir fs.FS, release, identity string) (*kernel.Index, error) {
 	var made *kernel.Index
-	f, err := b.opt.Cache.Derive(ctx, "module index 1\n"+identity, func(ctx context.Context, w io.Writer) error {
-		dir, err := k.Modules()
-		if err != nil {
-			return err
-		}
-		if made, err = kernel.ReadIndex(ctx, dir, k.Release, k.Arch); err != nil {
+	f, err := b.opt.Cache.Derive(ctx, "module index 1\n"+identity, func(ctx context.Context, w io.Writer) (err error) {
+		if made, err = kernel.ReadIndex(ctx, dir, release, b.arch); err != nil {
 			return err
 		}
 		return made.Encode(w)

@@ -1,16 +1,20 @@
 package build
 
 import (
+	"bytes"
 	"encoding/binary"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	"hooksmith/build/fetch"
 	"hooksmith/kernel"
+	"hooksmith/publish/hooktest"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -85,6 +89,54 @@ func TestKernelFolder(t *testing.T) {
 			again := must(KernelFolder(t.Context(), &fetch.Cache{Dir: t.TempDir()}, dir, kernel.X86_64))
 			if again.Ref != opt.Kernel.Ref || must(again.Image.Digest()) != must(opt.Kernel.Image.Digest()) {
 				t.Error("the same folder gives another image")
+			}
+		})
+	}
+}
+
+// hook.json names the firmware that a compiled kernel's modules and built-in
+// drivers ask for and that the initramfs lacks.
+func TestFirmwareMissingOfCompiledKernel(t *testing.T) {
+	files := installed("6.6.1")
+	modules := "lib/modules/6.6.1/"
+	driver := func(name string, info ...string) []byte { return hooktest.Driver(62, name, "6.6.1", info...) }
+	files[modules+"kernel/a.ko"] = driver("a", "firmware=a/there.bin", "firmware=a/lacking.bin")
+	files[modules+"kernel/full.ko"] = driver("full", "firmware=a/there.bin")
+	files[modules+"modules.builtin"] = []byte("kernel/b.ko\n")
+	files[modules+"modules.builtin.modinfo"] = []byte("b.firmware=b.fw\x00")
+	unreadable := maps.Clone(files)
+	unreadable[modules+"kernel/a.ko"] = []byte("module")
+	template := strings.Replace(linuxkitFile, "image: kernel:6.6.1", "image: ${HOOK_KERNEL_IMAGE}", 1) +
+		"  - {path: usr/lib/firmware/a/there.bin, contents: x, mode: '0644'}\n"
+	for _, tt := range []struct {
+		name, kernel string
+		files        map[string][]byte
+		want         []MissingFirmware
+		warn         bool
+	}{
+		{"modules", "", files, []MissingFirmware{{"a", []string{"a/lacking.bin"}}, {"b", []string{"b.fw"}}}, false},
+		{"without modules", "{image: '${HOOK_KERNEL_IMAGE}', tar: none}", files, nil, false},
+		{"unreadable", "", unreadable, nil, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			put(t, dir, tt.files)
+			text := template
+			if tt.kernel != "" {
+				text = "kernel: " + tt.kernel + "\ninit: [init:1]\n"
+			}
+			opt := fileOptions(t, text)
+			opt.Kernel = must(KernelFolder(t.Context(), opt.Cache, dir, kernel.X86_64))
+			for _, from := range []string{"the modules", "the cache"} {
+				var log bytes.Buffer
+				opt.Out, opt.Log = t.TempDir(), slog.New(slog.NewTextHandler(&log, nil))
+				a := must(Build(t.Context(), opt))
+				if !reflect.DeepEqual(a.FirmwareMissing, append([]MissingFirmware{}, tt.want...)) {
+					t.Errorf("from %s: missing %+v, want %+v", from, a.FirmwareMissing, tt.want)
+				}
+				if warned := strings.Contains(log.String(), "firmware"); warned != tt.warn {
+					t.Errorf("from %s: it said %s", from, log.String())
+				}
 			}
 		})
 	}

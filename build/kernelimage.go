@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"regexp"
@@ -95,7 +96,10 @@ func (b *builder) openKernelImage(ctx context.Context) (*openedKernel, error) {
 	if files.Tar != nil {
 		files.Tar = namedLayer{files.Tar, "kernel tar 1\n" + id + "\n" + b.cfg.Kernel.TarName()}
 	}
-	return k, b.addKernelParts(ctx, k, files)
+	if err := b.addKernelParts(ctx, k, files); err != nil {
+		return nil, err
+	}
+	return k, b.readImageModules(ctx, k, files.Tar)
 }
 
 // addKernelParts makes trees of what the kernel image has for the root file
@@ -128,6 +132,49 @@ func (b *builder) addKernelParts(ctx context.Context, k *openedKernel, files *li
 		k.parts = append(k.parts, part{name: "kernel " + lp.Name, location: lp.Location, source: b.kernelExpanded(), group: group, tree: t.Place(lp.Prefix)})
 	}
 	return nil
+}
+
+// readImageModules finds out which firmware the modules ask for, those of the
+// kernel's release. LinuxKit takes any tar for modules; so do we, and then do
+// not know.
+func (b *builder) readImageModules(ctx context.Context, k *openedKernel, tar v1.Layer) error {
+	if tar == nil || k.info.Version == "" {
+		return nil
+	}
+	t, err := b.layers.tree(ctx, []v1.Layer{tar})
+	if err != nil {
+		return err
+	}
+	dir, ok := modulesDir(t.FS(), k.info.Version)
+	if !ok {
+		return nil // a kernel without modules
+	}
+	key, err := layerKey(tar)
+	if err != nil {
+		return err
+	}
+	index, err := b.moduleIndex(ctx, dir, k.info.Version, key+"\n"+k.info.Version)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		b.opt.Log.Warn("the kernel's modules cannot be read: which firmware they lack is not known", "image", b.kernelExpanded(), "error", err)
+		return nil
+	}
+	k.missing = index.All().FirmwareMissing
+	return nil
+}
+
+// modulesDir is the folder of a kernel's modules, wherever lib is.
+func modulesDir(root fs.FS, release string) (fs.FS, bool) {
+	for _, parent := range []string{"usr/lib/modules", "lib/modules"} {
+		dir := path.Join(parent, release)
+		if st, err := fs.Stat(root, dir); err == nil && st.IsDir() {
+			sub, err := fs.Sub(root, dir)
+			return sub, err == nil
+		}
+	}
+	return nil, false
 }
 
 var moduleName = regexp.MustCompile(`\.ko(\.(xz|gz|zst))?$`)

@@ -55,6 +55,15 @@ func (p *Policy) Select(x *Index, req Request) (*Selection, error) {
 	return s.selection(warnings), nil
 }
 
+// All selects every module, as an initramfs has them whose modules nobody chose.
+func (x *Index) All() *Selection {
+	s := &Selection{Index: x}
+	for i := range x.Modules {
+		s.Modules = append(s.Modules, Selected{&x.Modules[i], "all modules"})
+	}
+	return s
+}
+
 // Bytes is the size of all modules as stored.
 func (s *Selection) Bytes() int64 {
 	var n int64

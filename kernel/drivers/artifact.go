@@ -80,7 +80,7 @@ func Open(ctx context.Context, root fs.FS, opt Options) (*Artifact, error) {
 		a.Warnings = append(a.Warnings, "firmware was not looked for: "+opt.FirmwareUnknown)
 		return a, nil
 	}
-	a.findFirmware(index, append([]fs.FS{root}, opt.Firmware...))
+	a.addFirmware(index.All(), append([]fs.FS{root}, opt.Firmware...)...)
 	return a, nil
 }
 
@@ -286,14 +286,6 @@ func (a *Artifact) addList(name, text string) {
 func fileModule(p string) string {
 	stem, _, _ := strings.Cut(path.Base(strings.TrimSpace(p)), ".ko")
 	return moduleName(stem)
-}
-
-func (a *Artifact) findFirmware(x *kernel.Index, roots []fs.FS) {
-	s := &kernel.Selection{Index: x}
-	for i := range x.Modules {
-		s.Modules = append(s.Modules, kernel.Selected{Module: &x.Modules[i]})
-	}
-	a.addFirmware(s, roots...)
 }
 
 // addFirmware notes what the modules ask for, and what of it none of the file
