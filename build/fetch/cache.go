@@ -21,7 +21,8 @@ import (
 // ErrOffline is wrapped by the errors of an offline Cache that lacks something.
 var ErrOffline = errors.New("not in the cache, and --offline forbids downloads")
 
-// Task is one piece of long work whose progress is shown. Add counts bytes.
+// Task is one piece of long work whose progress is shown. Add counts bytes,
+// negative ones too, when a download starts again.
 type Task interface {
 	Add(n int64)
 	Done(err error)
@@ -44,10 +45,9 @@ type Cache struct {
 	Retries  int           // tries over all URLs of a download; 0: 5
 	Backoff  time.Duration // before the second try, then doubled; 0: 500 ms
 
-	once   sync.Once
-	slots  chan struct{} // limits parallel downloads
-	mu     sync.Mutex
-	flight map[string]*sync.Mutex // one maker per key within the process
+	once  sync.Once
+	slots chan struct{} // limits parallel downloads
+	locks Locks         // one maker per key within the process
 }
 
 const parallelDownloads = 4
@@ -70,7 +70,6 @@ func (c *Cache) init() {
 			c.Backoff = 500 * time.Millisecond
 		}
 		c.slots = make(chan struct{}, parallelDownloads)
-		c.flight = map[string]*sync.Mutex{}
 	})
 }
 
@@ -87,7 +86,7 @@ func (c *Cache) blob(ctx context.Context, urls []string, w want) (*os.File, erro
 	if len(sha256hex) != 64 || strings.Trim(sha256hex, "0123456789abcdef") != "" {
 		return nil, fmt.Errorf("fetching %s: %q is no SHA-256", displayName(urls), sha256hex)
 	}
-	defer c.lock(sha256hex)()
+	defer c.locks.Lock(sha256hex)()
 	path := filepath.Join(c.Dir, "blobs", "sha256", sha256hex[:2], sha256hex)
 	if f, err := openVerified(path, w); err == nil {
 		return f, nil
@@ -138,7 +137,7 @@ func (c *Cache) Derive(ctx context.Context, key string, mk func(ctx context.Cont
 	c.init()
 	sum := sha256.Sum256([]byte(key))
 	name := hex.EncodeToString(sum[:])
-	defer c.lock(name)()
+	defer c.locks.Lock(name)()
 	dir := filepath.Join(c.Dir, "derived", name[:2])
 	if f := openDerived(dir, name); f != nil {
 		return f, nil
@@ -209,16 +208,25 @@ func openDerived(dir, name string) *os.File {
 	return nil
 }
 
-// lock makes sure that one goroutine at a time makes what key names; it
+// Locks has a lock for every key. The zero value works.
+type Locks struct {
+	mu    sync.Mutex
+	byKey map[string]*sync.Mutex
+}
+
+// Lock makes sure that one goroutine at a time makes what key names; it
 // returns the unlock function.
-func (c *Cache) lock(key string) func() {
-	c.mu.Lock()
-	m, ok := c.flight[key]
+func (l *Locks) Lock(key string) (unlock func()) {
+	l.mu.Lock()
+	m, ok := l.byKey[key]
 	if !ok {
 		m = &sync.Mutex{}
-		c.flight[key] = m
+		if l.byKey == nil {
+			l.byKey = map[string]*sync.Mutex{}
+		}
+		l.byKey[key] = m
 	}
-	c.mu.Unlock()
+	l.mu.Unlock()
 	m.Lock()
 	return m.Unlock
 }

@@ -43,6 +43,16 @@ func readAll(t *testing.T, f *os.File) []byte {
 	return b
 }
 
+// counter is an Observer of one download.
+type counter struct{ atomic.Int64 }
+
+func (c *counter) Begin(string, int64) Task { return counting{c} }
+
+type counting struct{ *counter }
+
+func (c counting) Add(n int64) { c.Int64.Add(n) }
+func (c counting) Done(error)  {}
+
 func TestBlobFaults(t *testing.T) {
 	want := content(300_000)
 	tests := []struct {
@@ -71,6 +81,35 @@ func TestBlobFaults(t *testing.T) {
 			}
 			w.Write(want)
 		}, 2, ""},
+		{"range refused starts again", func(hit int, w http.ResponseWriter, r *http.Request) {
+			switch hit {
+			case 1:
+				w.Header().Set("Content-Length", fmt.Sprint(len(want)))
+				w.Write(want[:100_000])
+				panic(http.ErrAbortHandler)
+			case 2:
+				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+			default:
+				if r.Header.Get("Range") != "" {
+					t.Errorf("third request for %s", r.Header.Get("Range"))
+				}
+				w.Write(want)
+			}
+		}, 3, ""},
+		{"another range starts again", func(hit int, w http.ResponseWriter, r *http.Request) {
+			switch hit {
+			case 1:
+				w.Header().Set("Content-Length", fmt.Sprint(len(want)))
+				w.Write(want[:100_000])
+				panic(http.ErrAbortHandler)
+			case 2:
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(want)-1, len(want)))
+				w.WriteHeader(http.StatusPartialContent)
+				w.Write(want)
+			default:
+				w.Write(want)
+			}
+		}, 3, ""},
 		{"503 then well", func(hit int, w http.ResponseWriter, r *http.Request) {
 			if hit == 1 {
 				w.WriteHeader(503)
@@ -96,6 +135,8 @@ func TestBlobFaults(t *testing.T) {
 			}))
 			defer srv.Close()
 			c := testCache(t)
+			var shown counter
+			c.Observer = &shown
 			f, err := c.Blob(t.Context(), []string{srv.URL + "/x.deb"}, sum(want), int64(len(want)))
 			if got := int(hits.Load()); got != tt.hits {
 				t.Errorf("%d requests, want %d", got, tt.hits)
@@ -111,6 +152,9 @@ func TestBlobFaults(t *testing.T) {
 			}
 			if !bytes.Equal(readAll(t, f), want) {
 				t.Error("other content")
+			}
+			if shown.Load() != int64(len(want)) {
+				t.Errorf("progress says %d bytes, want %d", shown.Load(), len(want))
 			}
 			srv.Close() // the second time it must come from the cache
 			f, err = c.Blob(t.Context(), []string{srv.URL + "/x.deb"}, sum(want), int64(len(want)))

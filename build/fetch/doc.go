@@ -7,5 +7,6 @@
 // nothing unverified is ever found under its hash. Several processes may share
 // one folder.
 //
-// Open cache.go first, then download.go.
+// Open cache.go first, then download.go; partial.go is how a download goes on
+// where an earlier one ended, for whoever asks others than plain URLs too.
 package fetch

@@ -2,11 +2,8 @@ package fetch
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"net"
 	"net/http"
 	neturl "net/url"
@@ -15,19 +12,14 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// stall is how long a download may bring nothing before it is tried again.
-const stall = 30 * time.Second
 
 func newClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: stall,
+		ResponseHeaderTimeout: Stall,
 		MaxIdleConnsPerHost:   parallelDownloads,
 		IdleConnTimeout:       30 * time.Second,
 		DisableCompression:    true, // what is hashed is what is sent
@@ -51,18 +43,19 @@ func (c *Cache) download(ctx context.Context, urls []string, w want, dst string)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	part, err := openPartial(filepath.Join(c.Dir, "partial", w.sha256))
+	part, err := OpenPartial(filepath.Join(c.Dir, "partial", w.sha256))
 	if err != nil {
 		return err
 	}
 	defer part.Close()
 	if _, err := os.Stat(dst); err == nil { // another process was faster
-		return nil
+		return part.Remove()
 	}
 	task := c.Observer.Begin(shortName(urls[0]), max(w.size, 0))
-	err = c.retry(ctx, urls, func(url string) error {
-		return c.resume(ctx, url, part, w, task)
-	})
+	err = part.Load(Whole{Size: w.size, Limit: w.limit, Add: task.Add})
+	if err == nil {
+		err = c.retry(ctx, urls, func(url string) error { return c.resume(ctx, url, part, w) })
+	}
 	task.Done(err)
 	if err != nil {
 		return fmt.Errorf("downloading %s: %w", urls[0], err)
@@ -70,7 +63,7 @@ func (c *Cache) download(ctx context.Context, urls []string, w want, dst string)
 	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
 		return err
 	}
-	return os.Rename(part.Name(), dst)
+	return part.Commit(dst)
 }
 
 // shortName is what a download is called while it runs: the file, or, where
@@ -86,31 +79,6 @@ func shortName(url string) string {
 	return path.Base(url)
 }
 
-// openPartial opens and locks the partial file, so that two processes that
-// want the same blob do not write into each other's.
-func openPartial(name string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return nil, err
-	}
-	for {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", name, err)
-		}
-		// The holder before us may have renamed the file away.
-		held, err1 := f.Stat()
-		now, err2 := os.Stat(name)
-		if err1 == nil && err2 == nil && os.SameFile(held, now) {
-			return f, nil
-		}
-		f.Close()
-	}
-}
-
 // retry calls try for each URL in turn, several rounds with growing pauses,
 // until one works or all have failed for good.
 func (c *Cache) retry(ctx context.Context, urls []string, try func(url string) error) error {
@@ -119,7 +87,7 @@ func (c *Cache) retry(ctx context.Context, urls []string, try func(url string) e
 	gone := map[string]bool{}
 	for round := 0; round < c.Retries && len(gone) < len(urls); round++ {
 		if round > 0 {
-			if err := sleep(ctx, pause); err != nil {
+			if err := Sleep(ctx, pause); err != nil {
 				return err
 			}
 			pause *= 2
@@ -143,7 +111,8 @@ func (c *Cache) retry(ctx context.Context, urls []string, try func(url string) e
 	return last
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits, until ctx is done at the latest.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -155,87 +124,38 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // resume appends what is missing of the blob to part and verifies the whole.
-func (c *Cache) resume(ctx context.Context, url string, part *os.File, w want, task Task) error {
-	h := sha256.New()
-	have, err := rehash(part, h, w.limit)
-	if err != nil {
-		return err
-	}
-	if whole := have == w.size || w.size < 0 && w.check(have, h.Sum(nil)) == nil; !whole {
-		if err := c.get(ctx, url, part, h, &have, w, task); err != nil {
+func (c *Cache) resume(ctx context.Context, url string, part *Partial, w want) error {
+	if whole := part.Have() == w.size || w.size < 0 && w.check(part) == nil; !whole {
+		if err := part.Get(ctx, c.asker(url)); err != nil {
 			return err
 		}
 	}
-	if err := w.check(have, h.Sum(nil)); err != nil {
-		if err := part.Truncate(0); err != nil { // wrong bytes are no start to resume from
-			return err
-		}
-		return permanent{err}
+	if err := w.check(part); err != nil {
+		return permanent{errors.Join(err, part.Restart())}
 	}
 	return nil
 }
 
-// rehash brings h up to date with what a former try left in part.
-func rehash(part *os.File, h hash.Hash, size int64) (int64, error) {
-	if _, err := part.Seek(0, io.SeekStart); err != nil {
-		return 0, err
-	}
-	have, err := io.Copy(h, io.LimitReader(part, size+1))
-	if err == nil && have > size {
-		h.Reset()
-		have, err = 0, part.Truncate(0)
-	}
-	if err != nil {
-		return 0, err
-	}
-	_, err = part.Seek(have, io.SeekStart)
-	return have, err
-}
-
-func (c *Cache) get(ctx context.Context, url string, part *os.File, h hash.Hash, have *int64, w want, task Task) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return permanent{err}
-	}
-	if *have > 0 {
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", *have))
-	}
-	resp, err := c.Client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusPartialContent && *have > 0:
-	case resp.StatusCode == http.StatusOK:
-		h.Reset()
-		*have = 0
-		if err := part.Truncate(0); err != nil {
-			return err
+// asker asks a URL for the bytes from an offset on.
+func (c *Cache) asker(url string) func(ctx context.Context, offset int64) (*http.Response, error) {
+	return func(ctx context.Context, offset int64) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, permanent{err}
 		}
-		if _, err := part.Seek(0, io.SeekStart); err != nil {
-			return err
+		if offset > 0 {
+			req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 		}
-	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		_ = part.Truncate(0)
-		return fmt.Errorf("server answered %s to a resumed download", resp.Status)
-	default:
-		return statusError(resp)
+		resp, err := c.Client.Do(req)
+		if err != nil {
+			return nil, err
+		}
+		switch resp.StatusCode {
+		case http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable:
+			return resp, nil
+		}
+		return nil, errors.Join(statusError(resp), resp.Body.Close())
 	}
-	timer := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no byte came for %s", stall)) })
-	defer timer.Stop()
-	body := &watched{r: io.LimitReader(resp.Body, w.limit-*have+1), timer: timer, task: task}
-	n, err := io.Copy(io.MultiWriter(part, h), body)
-	*have += n
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	if err == nil && *have < w.size {
-		err = fmt.Errorf("connection ended after %d of %d bytes", *have, w.size)
-	}
-	return err
 }
 
 // statusError turns an HTTP status into an error; client errors that will
@@ -250,20 +170,4 @@ func statusError(resp *http.Response) error {
 		return permanent{err}
 	}
 	return err
-}
-
-// watched reports progress and pushes the stall timer ahead on every byte.
-type watched struct {
-	r     io.Reader
-	timer *time.Timer
-	task  Task
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	if n > 0 {
-		w.timer.Reset(stall)
-		w.task.Add(int64(n))
-	}
-	return n, err
 }

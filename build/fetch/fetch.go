@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"os"
 )
@@ -24,8 +23,8 @@ type want struct {
 func exactly(sha256hex string, size int64) want { return want{sha256hex, size, size} }
 
 // check compares what is there.
-func (w want) check(have int64, sum []byte) error {
-	got := hex.EncodeToString(sum)
+func (w want) check(part *Partial) error {
+	have, got := part.Have(), part.Sum()
 	switch {
 	case w.size >= 0 && (have != w.size || got != w.sha256):
 		return fmt.Errorf("got %d bytes with sha256 %s, want %d bytes with %s (a broken mirror, or a proxy that changes files?)", have, got, w.size, w.sha256)

@@ -50,7 +50,7 @@ func (c *Cache) Latest(ctx context.Context, urls []string, limit int64) ([]byte,
 }
 
 func (c *Cache) revalidate(ctx context.Context, url string, limit int64) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*stall)
+	ctx, cancel := context.WithTimeout(ctx, 2*Stall)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -59,7 +59,7 @@ func (s storeContent) available(ctx context.Context, d v1.Descriptor) bool {
 // imported returns what pick takes of the images that key stands for. They are
 // brought into the store by bring, unless what is needed is there already.
 func (s *store) imported(ctx context.Context, key string, want v1.Platform, pick func([]named) ([]v1.Descriptor, error), bring func() ([]named, error)) ([]v1.Descriptor, error) {
-	defer s.lock(key)()
+	defer s.locks.Lock(key)()
 	if known := s.recall(key); known != nil {
 		ds, err := pick(known)
 		if err != nil {

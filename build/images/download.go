@@ -2,24 +2,16 @@ package images
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sys/unix"
-)
 
-// stallTime is how long a download may bring nothing before it is tried again.
-const stallTime = 30 * time.Second
+	"hooksmith/build/fetch"
+)
 
 // origin is a place that may have a blob.
 type origin struct {
@@ -36,10 +28,7 @@ type download struct {
 	stall time.Duration
 	begin Progress
 
-	part *os.File
-	h    hash.Hash
-	have int64
-	add  func(int64)
+	part *fetch.Partial
 }
 
 // finalError is one that asking the same origin again will not change: it gave
@@ -51,24 +40,22 @@ func (f finalError) Unwrap() error { return f.error }
 // fetch brings a blob into the store from the first origin that gives it,
 // through a partial file that the next origin, or the next run, goes on with.
 func (s *store) fetch(ctx context.Context, d *download, origins []origin) (err error) {
-	if d.part, err = openPartial(filepath.Join(s.dir, "partial", filepath.Base(d.desc.Digest.Hex))); err != nil {
+	if d.part, err = fetch.OpenPartial(filepath.Join(s.dir, "partial", filepath.Base(d.desc.Digest.Hex))); err != nil {
 		return err
 	}
 	defer d.part.Close()
 	if s.has(d.desc.Digest, d.desc.Size) { // another process was faster
-		return os.Remove(d.part.Name())
+		return d.part.Remove()
 	}
-	if err := d.rehash(); err != nil {
+	add, done := d.begin.start(d.label, d.desc.Size)
+	defer func() { done(err) }()
+	if err := d.part.Load(fetch.Whole{Size: d.desc.Size, Limit: d.desc.Size, Stall: d.stall, Add: add}); err != nil {
 		return err
 	}
-	var done func(error)
-	d.add, done = d.begin.start(d.label, d.desc.Size)
-	defer func() { done(err) }()
-	d.add(d.have)
 	if err := d.from(ctx, origins); err != nil {
 		return err
 	}
-	return os.Rename(d.part.Name(), s.blobPath(d.desc.Digest))
+	return d.part.Commit(s.blobPath(d.desc.Digest))
 }
 
 // from tries the origins in turn, each until it brings no more.
@@ -92,7 +79,7 @@ func (d *download) from(ctx context.Context, origins []origin) error {
 func (d *download) persist(ctx context.Context, o origin) error {
 	pause := d.pause
 	for failed := 0; ; {
-		before := d.have
+		before := d.part.Have()
 		err := d.resume(ctx, o)
 		if err == nil {
 			err = d.check()
@@ -101,13 +88,13 @@ func (d *download) persist(ctx context.Context, o origin) error {
 		if err == nil || errors.As(err, &final) || !worthRetry(err) {
 			return err
 		}
-		if d.have > before {
+		if d.part.Have() > before {
 			failed, pause = 0, d.pause
 		}
 		if failed++; failed >= d.tries {
 			return err
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := fetch.Sleep(ctx, pause); err != nil {
 			return err
 		}
 		pause *= 2
@@ -116,135 +103,29 @@ func (d *download) persist(ctx context.Context, o origin) error {
 
 // resume asks for what is missing and appends it.
 func (d *download) resume(ctx context.Context, o origin) error {
-	if d.have == d.desc.Size {
+	if d.part.Have() == d.desc.Size {
 		return nil
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	resp, err := o.get(ctx, d.have)
-	if err != nil {
-		return finalError{err}
-	}
-	defer resp.Body.Close()
-	if err := d.position(resp); err != nil {
-		return err
-	}
-	stall := time.AfterFunc(d.stall, func() { cancel(fmt.Errorf("no byte came for %s", d.stall)) })
-	defer stall.Stop()
-	body := io.TeeReader(io.LimitReader(resp.Body, d.desc.Size-d.have+1), writerFunc(func(p []byte) (int, error) {
-		stall.Reset(d.stall)
-		d.add(int64(len(p)))
-		return d.h.Write(p)
-	}))
-	n, err := io.Copy(d.part, body)
-	d.have += n
-	switch {
-	case err != nil:
-		return d.cause(ctx, err)
-	case d.have < d.desc.Size:
-		return fmt.Errorf("connection ended after %d of %d bytes: %w", d.have, d.desc.Size, io.ErrUnexpectedEOF)
-	}
-	return nil
-}
-
-// cause replaces "context canceled" by why.
-func (d *download) cause(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("%w (after %d of %d bytes)", cause, d.have, d.desc.Size)
-	}
-	return err
-}
-
-// position makes the partial file end where the answer begins.
-func (d *download) position(resp *http.Response) error {
-	switch {
-	case resp.StatusCode == http.StatusOK:
-		return d.restart() // from the start, also if the server knows no ranges
-	case resp.StatusCode == http.StatusPartialContent && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.have)):
-		return nil
-	}
-	if err := d.restart(); err != nil {
-		return err
-	}
-	return fmt.Errorf("asked for bytes from %d on, got %s %q", d.have, resp.Status, resp.Header.Get("Content-Range"))
+	return d.part.Get(ctx, func(ctx context.Context, offset int64) (*http.Response, error) {
+		resp, err := o.get(ctx, offset)
+		if err != nil {
+			return nil, finalError{err}
+		}
+		return resp, nil
+	})
 }
 
 // check compares the whole with what was promised.
 func (d *download) check() error {
-	got := hex.EncodeToString(d.h.Sum(nil))
-	if d.have == d.desc.Size && got == d.desc.Digest.Hex {
+	have, got := d.part.Have(), d.part.Sum()
+	if have == d.desc.Size && got == d.desc.Digest.Hex {
 		return nil
 	}
-	bad := finalError{fmt.Errorf("wrong digest: got %d bytes with sha256:%s, want %d bytes with %s (a broken mirror, or a proxy that changes files?)", d.have, got, d.desc.Size, d.desc.Digest)}
-	if d.have > d.desc.Size {
+	bad := finalError{fmt.Errorf("wrong digest: got %d bytes with sha256:%s, want %d bytes with %s (a broken mirror, or a proxy that changes files?)", have, got, d.desc.Size, d.desc.Digest)}
+	if have > d.desc.Size {
 		bad = finalError{fmt.Errorf("wrong size: more than the %d bytes that the manifest promises for %s", d.desc.Size, d.desc.Digest)}
 	}
-	return errors.Join(bad, d.restart()) // wrong bytes are no start to resume from
-}
-
-func (d *download) restart() error {
-	d.add(-d.have)
-	d.have, d.h = 0, sha256.New()
-	if err := d.part.Truncate(0); err != nil {
-		return err
-	}
-	_, err := d.part.Seek(0, io.SeekStart)
-	return err
-}
-
-// rehash brings the hash up to date with what an earlier run left.
-func (d *download) rehash() error {
-	d.h = sha256.New()
-	n, err := io.Copy(d.h, io.LimitReader(d.part, d.desc.Size+1))
-	if err != nil {
-		return err
-	}
-	d.have = n
-	if n > d.desc.Size {
-		d.have, d.h = 0, sha256.New()
-		if err := d.part.Truncate(0); err != nil {
-			return err
-		}
-	}
-	_, err = d.part.Seek(d.have, io.SeekStart)
-	return err
-}
-
-// openPartial opens and locks the partial file, so that two processes that
-// want the same blob do not write into each other's.
-func openPartial(name string) (*os.File, error) {
-	for {
-		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		if err := flockFile(f, unix.LOCK_EX); err != nil {
-			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", name, err)
-		}
-		// The holder before us may have renamed the file away.
-		held, err1 := f.Stat()
-		now, err2 := os.Stat(name)
-		if err1 == nil && err2 == nil && os.SameFile(held, now) {
-			return f, nil
-		}
-		f.Close()
-	}
-}
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return errors.Join(bad, d.part.Restart())
 }
 
 // Progress is told when something long begins; total is in bytes, 0 if it is

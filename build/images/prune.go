@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hooksmith/build/docker"
+	"hooksmith/build/fetch"
 )
 
 // pruneGuard is how long after its last use a file counts as in use: a build
@@ -196,7 +197,7 @@ func (e Entry) remove() (bool, error) {
 	if err != nil || !st.ModTime().Equal(e.Used) || st.Size() != e.Size {
 		return false, err
 	}
-	if flockFile(f, unix.LOCK_EX|unix.LOCK_NB) != nil {
+	if fetch.Flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return false, nil // a download under way
 	}
 	return true, os.Remove(e.Path)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hooksmith/build/fetch"
 )
 
 var anHourAgo = time.Now().Add(-time.Hour)
@@ -130,12 +132,13 @@ func TestPruneLeavesWhatIsInUse(t *testing.T) {
 	}
 	contents(t, img) // used after it was listed
 	layers, _ := img.Layers()
-	part, err := openPartial(filepath.Join(s.Dir, "partial", "running"))
+	name := filepath.Join(s.Dir, "partial", "running")
+	part, err := fetch.OpenPartial(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer part.Close()
-	age(t, part.Name(), 100*time.Hour)
+	age(t, name, 100*time.Hour)
 	running, err := ListFiles(filepath.Join(s.Dir, "partial"), "partial")
 	if err != nil || len(running) != 1 {
 		t.Fatal(running, err)

@@ -273,7 +273,7 @@ func (r *repository) open(ctx context.Context, d v1.Descriptor) (io.ReadCloser, 
 	if size <= 0 {
 		size = -1
 	}
-	defer r.store.lock(d.Digest.String())()
+	defer r.store.locks.Lock(d.Digest.String())()
 	if f, err := r.stored(d.Digest, size); err == nil {
 		return f, nil
 	}

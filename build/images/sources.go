@@ -180,7 +180,7 @@ func (s *Sources) setUp() (err error) {
 	if s.Keychain == nil {
 		s.Keychain = authn.DefaultKeychain
 	}
-	s.Retries, s.Backoff, s.stall = cmp.Or(s.Retries, 5), cmp.Or(s.Backoff, 500*time.Millisecond), cmp.Or(s.stall, stallTime)
+	s.Retries, s.Backoff = cmp.Or(s.Retries, 5), cmp.Or(s.Backoff, 500*time.Millisecond)
 	if s.Dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hooksmith/build/docker"
+	"hooksmith/build/fetch"
 )
 
 // store is the content that came from elsewhere, shared by all processes:
@@ -31,10 +31,8 @@ import (
 // A blob is found under its digest only after it was verified. Its mtime is
 // when it was last used.
 type store struct {
-	dir string
-
-	mu     sync.Mutex
-	flight map[string]*sync.Mutex // one maker per blob within the process
+	dir   string
+	locks fetch.Locks // one maker per blob within the process
 }
 
 func openStore(dir string) (*store, error) {
@@ -49,7 +47,7 @@ func openStore(dir string) (*store, error) {
 			return nil, fmt.Errorf("making the image cache: %w", err)
 		}
 	}
-	return &store{dir: dir, flight: map[string]*sync.Mutex{}}, nil
+	return &store{dir: dir}, nil
 }
 
 func (s *store) blobPath(h v1.Hash) string {
@@ -88,19 +86,6 @@ func (s *store) has(h v1.Hash, size int64) bool {
 	defer f.Close()
 	st, err := f.Stat()
 	return err == nil && st.Mode().IsRegular() && (size < 0 || st.Size() == size)
-}
-
-// lock lets one goroutine at a time make what key names.
-func (s *store) lock(key string) (unlock func()) {
-	s.mu.Lock()
-	m, ok := s.flight[key]
-	if !ok {
-		m = &sync.Mutex{}
-		s.flight[key] = m
-	}
-	s.mu.Unlock()
-	m.Lock()
-	return m.Unlock
 }
 
 // put stores small content, such as a manifest.
@@ -218,17 +203,9 @@ func flock(name string, how int) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flockFile(f, how); err != nil {
+	if err := fetch.Flock(f, how); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("locking %s: %w", name, err)
 	}
 	return func() { f.Close() }, nil
-}
-
-func flockFile(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
 }

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"hooksmith/build/fetch"
 )
 
 // maxRetryAfter is the longest wait that a registry may ask of us.
@@ -42,7 +44,7 @@ func newHostTransport(pem []byte, insecure, plain []string) (*hostTransport, err
 			DialContext:           (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
 			TLSClientConfig:       c,
 			TLSHandshakeTimeout:   15 * time.Second,
-			ResponseHeaderTimeout: stallTime,
+			ResponseHeaderTimeout: fetch.Stall,
 			ForceAttemptHTTP2:     true,
 			MaxIdleConnsPerHost:   parallelDownloads,
 			IdleConnTimeout:       30 * time.Second,
@@ -124,7 +126,7 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 			resp.Body.Close()
 		}
 		p.log.Info("registry did not answer as it should, waiting", "host", req.URL.Host, "wait", wait.Round(time.Millisecond), "reason", why)
-		if err := sleep(req.Context(), wait); err != nil {
+		if err := fetch.Sleep(req.Context(), wait); err != nil {
 			return nil, err
 		}
 		if req, err = rewind(req); err != nil {

@@ -1,0 +1,192 @@
+package fetch
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stall is how long a download may bring nothing before it is tried again.
+const Stall = 30 * time.Second
+
+// Partial is a file on its way: what came of it so far, with its hash, in a
+// file that a later Get, or a later run, goes on with. Whoever has opened it
+// decides whom to ask, how often, and whether what came is right.
+type Partial struct {
+	size, limit int64
+	stall       time.Duration
+	add         func(int64)
+
+	file *os.File
+	hash hash.Hash
+	have int64
+}
+
+// OpenPartial opens and locks the partial file of that name, so that two
+// processes that want the same file do not write into each other's: it waits
+// for the other one. Load comes next, unless the other has brought the file.
+// The caller closes it.
+func OpenPartial(name string) (*Partial, error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	for {
+		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := Flock(f, unix.LOCK_EX); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", name, err)
+		}
+		// The holder before us may have renamed the file away.
+		held, err1 := f.Stat()
+		now, err2 := os.Stat(name)
+		if err1 == nil && err2 == nil && os.SameFile(held, now) {
+			return &Partial{file: f, hash: sha256.New()}, nil
+		}
+		f.Close()
+	}
+}
+
+// Whole is what a Partial is to become.
+type Whole struct {
+	Size  int64         // bytes; -1: not known
+	Limit int64         // no more than one byte beyond it is taken
+	Stall time.Duration // 0: the constant
+	Add   func(n int64) // counts the bytes that are there, negative ones when they are thrown away; nil: silent
+}
+
+// Load hashes what an earlier run has left.
+func (p *Partial) Load(w Whole) error {
+	p.size, p.limit, p.stall, p.add = w.Size, w.Limit, cmp.Or(w.Stall, Stall), w.Add
+	if p.add == nil {
+		p.add = func(int64) {}
+	}
+	n, err := io.Copy(p.hash, io.LimitReader(p.file, p.limit+1))
+	if err != nil {
+		return err
+	}
+	p.have = n
+	p.add(n)
+	if n > p.limit {
+		return p.Restart()
+	}
+	return nil
+}
+
+// Have is how many bytes there are.
+func (p *Partial) Have() int64 { return p.have }
+
+// Sum is the SHA-256 of what is there, in hexadecimal.
+func (p *Partial) Sum() string { return hex.EncodeToString(p.hash.Sum(nil)) }
+
+// Restart throws away what came: wrong bytes are no start to resume from.
+func (p *Partial) Restart() error {
+	p.add(-p.have)
+	p.have = 0
+	p.hash.Reset()
+	if err := p.file.Truncate(0); err != nil {
+		return err
+	}
+	_, err := p.file.Seek(0, io.SeekStart)
+	return err
+}
+
+// Get appends what ask brings of the bytes from offset on: the answer 200, 206
+// or 416. An error of ask's is returned as it is. Without an error all came,
+// as far as the size is known.
+func (p *Partial) Get(ctx context.Context, ask func(ctx context.Context, offset int64) (*http.Response, error)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	resp, err := ask(ctx, p.have)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := p.position(resp); err != nil {
+		return err
+	}
+	timer := time.AfterFunc(p.stall, func() { cancel(fmt.Errorf("no byte came for %s", p.stall)) })
+	defer timer.Stop()
+	_, err = io.Copy(appender{p, timer}, io.LimitReader(resp.Body, p.limit-p.have+1))
+	cause := context.Cause(ctx)
+	switch {
+	case err != nil && cause != nil: // which says more than "context canceled"
+		return fmt.Errorf("%w (after %s)", cause, p.progress())
+	case err == nil && p.have < p.size:
+		return fmt.Errorf("connection ended after %s: %w", p.progress(), io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// position makes the file end where the answer begins.
+func (p *Partial) position(resp *http.Response) error {
+	from := resp.Header.Get("Content-Range")
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return p.Restart() // from the start, also if the server knows no ranges
+	case resp.StatusCode != http.StatusPartialContent:
+	case from == "", strings.HasPrefix(from, fmt.Sprintf("bytes %d-", p.have)):
+		return nil // RFC 9110 section 15.3.7 wants it there; without it the hash will tell
+	}
+	asked := p.have
+	if err := p.Restart(); err != nil {
+		return err
+	}
+	return fmt.Errorf("asked for bytes from %d on, got %s %q", asked, resp.Status, from)
+}
+
+func (p *Partial) progress() string {
+	if p.size < 0 {
+		return fmt.Sprintf("%d bytes", p.have)
+	}
+	return fmt.Sprintf("%d of %d bytes", p.have, p.size)
+}
+
+// Commit puts the file in its place.
+func (p *Partial) Commit(name string) error { return os.Rename(p.file.Name(), name) }
+
+// Remove is for a file that is there already.
+func (p *Partial) Remove() error { return os.Remove(p.file.Name()) }
+
+// Close unlocks what came, and keeps it.
+func (p *Partial) Close() error { return p.file.Close() }
+
+// appender hashes what has been written, even where the disk was full, and
+// pushes the timer ahead.
+type appender struct {
+	*Partial
+	timer *time.Timer
+}
+
+func (a appender) Write(b []byte) (int, error) {
+	a.timer.Reset(a.stall)
+	n, err := a.file.Write(b)
+	a.hash.Write(b[:n])
+	a.have += int64(n)
+	a.add(int64(n))
+	return n, err
+}
+
+// Flock locks a file as the call of that name does, which a signal may
+// interrupt.
+func Flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
