@@ -73,7 +73,7 @@ for run in 1 2 3; do
 	start
 	measure "Docker-in-Docker $run" bash "$work/dind.sh" "$work" "$socket" "${images[*]}"
 	dind=$wall
-	rm -rf "$work/cache"
+	rm -rf "$work/cache" "$work/embed.img" # as store.img: to overwrite a file, ext4 waits for the disk
 	embed "embed, empty cache $run" "${images[@]}"
 	ratio
 	size=$(stat -c %s "$work/embed.img")
