@@ -54,6 +54,7 @@ var below = map[string][]string{
 	"serve/dhcp":              {"serve/event", "serve/hardware", "serve/lease", "serve/ipxe"},
 	"serve/web":               {"serve/event", "serve/hardware", "serve/ipxe"},
 	"serve/dhcpconf":          {"serve/event", "serve/hardware", "serve/ipxe"},
+	"serve/admin/browsertest": {}, // tests only, publish/inspect's too
 	"serve/admin":             {"serve/event", "serve/hardware", "serve/ipxe", "serve/timeline", "serve/lease"},
 	"guest":                   {"self"},
 	"configs":                 {},
@@ -69,6 +70,7 @@ var onlyIn = map[string][]string{
 	"pault.ag/go/debian":              {"build/debian"},
 	"github.com/ProtonMail/go-crypto": {"build/debian", "kernel/source"}, // what signs inputs: the archive, kernel.org
 	"github.com/rogpeppe/go-internal": {},                                // tests only
+	"github.com/chromedp":             {"serve/admin/browsertest"},       // tests only
 }
 
 type listed struct {

@@ -2,92 +2,23 @@ package inspect_test
 
 import (
 	"bytes"
-	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
 	"hooksmith/publish/hooktest"
 	"hooksmith/publish/inspect"
+	"hooksmith/serve/admin/browsertest"
 )
 
-// patience bounds a step, on a machine that has much else to do.
-const patience = 2 * time.Minute
-
-// browser opens a page in a real Chromium and fails the test if the content
-// policy blocks something or the script breaks.
-func browser(t *testing.T, page string) context.Context {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("there is no chromium: install Debian's package chromium for the tests of the page")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.WSURLReadTimeout(patience), chromedp.UserDataDir(t.TempDir()))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancel() })
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("starting %s: %v", path, err)
-	}
-	err = chromedp.Listen(ctx, func(e any) {
-		switch e := e.(type) {
-		case *runtime.EventExceptionThrown:
-			t.Errorf("the page's script fails: %+v", e.ExceptionDetails)
-		case *runtime.EventConsoleAPICalled:
-			if e.Type == runtime.ConsoleAPICalledTypeError {
-				t.Errorf("the browser complains: %+v", e.Args)
-			}
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	see(t, ctx, "opening the page", chromedp.Navigate("file://"+page), until(`document.querySelector(".tile")`))
-	return ctx
-}
-
-func see(t *testing.T, ctx context.Context, what string, steps ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	limited, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(limited, steps...); err != nil {
-		t.Fatalf("%s: %v", what, err)
-	}
-}
-
-func until(js string) chromedp.Action[chromedp.Void] {
-	return chromedp.Poll[chromedp.Void](js, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience))
-}
-
-func do(js string) chromedp.Action[chromedp.Void] { return chromedp.Evaluate[chromedp.Void](js) }
+var see, do, until, screen = browsertest.See, browsertest.Run, browsertest.Until, browsertest.Screen
 
 // press sends a key to what has the focus.
-func press(key string) chromedp.Action[chromedp.Void] {
+func press(key string) browsertest.Action {
 	return do(`document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key: "` + key + `", bubbles: true, cancelable: true})), undefined`)
-}
-
-// screen sets the window and the colour scheme.
-func screen(width, height int64, scheme string) chromedp.Action[chromedp.Void] {
-	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, emulation.SetDeviceMetricsOverride,
-			emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600})
-		if err != nil {
-			return err
-		}
-		_, err = cdp.Call(ctx, target, emulation.SetEmulatedMedia,
-			emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-		return err
-	})
 }
 
 // writePage writes the report of a set with hostile names.
@@ -119,7 +50,8 @@ func writePage(t *testing.T) string {
 
 // TestPage uses the page as people do: mouse, keyboard, search, phone.
 func TestPage(t *testing.T) {
-	ctx := browser(t, writePage(t))
+	ctx := browsertest.Start(t)
+	see(t, ctx, "opening the page", chromedp.Navigate("file://"+writePage(t)), until(`document.querySelector(".tile")`))
 	const tiles = `[...document.querySelectorAll(".tile")]`
 	see(t, ctx, "reading", screen(1280, 900, "light"),
 		until(`document.title.includes("out/hook")`),

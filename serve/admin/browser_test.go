@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,90 +11,21 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"hooksmith/serve/admin/browsertest"
 	"hooksmith/serve/event"
 	"hooksmith/serve/timeline"
 )
 
-// browser starts a real Chromium, and reports what it complains about: blocked
-// by the content policy, errors of the script.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if p, err := exec.LookPath(name); err == nil {
-			path = p
-			break
-		}
-	}
-	if path == "" {
-		t.Skip("there is no chromium: install Debian's package chromium for the tests of the page")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.WSURLReadTimeout(2*time.Minute), chromedp.UserDataDir(t.TempDir()))
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancel() })
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("starting %s: %v", path, err)
-	}
-	err := chromedp.Listen(ctx, func(e any) {
-		switch e := e.(type) {
-		case *runtime.EventExceptionThrown:
-			t.Errorf("the page's script fails: %+v", e.ExceptionDetails)
-		case *runtime.EventConsoleAPICalled:
-			if e.Type == runtime.ConsoleAPICalledTypeError {
-				t.Errorf("the browser complains: %+v", e.Args)
-			}
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ctx
-}
-
 // action is a step without a result.
-type action = chromedp.Action[chromedp.Void]
+type action = browsertest.Action
 
-// patience bounds a row of steps, on a machine that has much else to do.
-const patience = 2 * time.Minute
-
-// see runs steps until one fails or all are done.
-func see(t *testing.T, ctx context.Context, what string, steps ...action) {
-	t.Helper()
-	limited, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(limited, steps...); err != nil {
-		t.Fatalf("%s: %v\nthe page says:\n%s", what, err, get[string](t, ctx, `document.body.innerText`))
-	}
-}
-
-// get is the value of an expression.
-func get[T any](t *testing.T, ctx context.Context, js string) T {
-	t.Helper()
-	limited, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	v, err := chromedp.Run(limited, chromedp.Evaluate[T](js))
-	if err != nil {
-		t.Fatalf("%s: %v", js, err)
-	}
-	return v
-}
-
-func run(js string) action { return chromedp.Evaluate[chromedp.Void](js) }
+var see, run, until = browsertest.See, browsertest.Run, browsertest.Until
 
 func click(css chromedp.CSS) action { return chromedp.Click(css) }
 
 func enter(css chromedp.CSS, text string) action { return chromedp.SendKeys(css, text) }
-
-// until waits for an expression to be true.
-func until(js string) action {
-	return chromedp.Poll[chromedp.Void](js, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(90*time.Second))
-}
 
 // connected waits until the stream is there.
 var connected = until(`!document.querySelector("#live") || document.querySelector("#live").textContent === "live"`)
@@ -120,20 +50,10 @@ func arrived(js string) action {
 
 // size sets the window and the colour scheme.
 func size(width, height int64, dark bool) action {
-	scheme := "light"
 	if dark {
-		scheme = "dark"
+		return browsertest.Screen(width, height, "dark")
 	}
-	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
-		_, err := cdp.Call(ctx, target, emulation.SetDeviceMetricsOverride,
-			emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 600})
-		if err != nil {
-			return err
-		}
-		_, err = cdp.Call(ctx, target, emulation.SetEmulatedMedia,
-			emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}})
-		return err
-	})
+	return browsertest.Screen(width, height, "light")
 }
 
 func withoutScript() action {
@@ -161,7 +81,7 @@ func shot(name string) action {
 // TestPageLive: a boot appears and goes on without a reload; a broken hardware
 // file too; search, filter and the row to copy work.
 func TestPageLive(t *testing.T) {
-	ctx := browser(t)
+	ctx := browsertest.Start(t)
 	s := newScene(t)
 	row := func(n int) string { return fmt.Sprintf(`document.querySelector("#m-52540000%04x")`, n) }
 	see(t, ctx, "the empty page", size(1280, 900, false), chromedp.Navigate(s.server.URL+"/"), connected,
@@ -191,7 +111,7 @@ func TestPageLive(t *testing.T) {
 
 	see(t, ctx, "copying", run(`navigator.clipboard.writeText = async (t) => { window.copied = t }`),
 		click(`#m-525400000099 button.copy`), until(`document.querySelector("#m-525400000099 button.copy").textContent === "Copied"`))
-	copied := get[string](t, ctx, `window.copied`)
+	copied := browsertest.Get[string](t, ctx, `window.copied`)
 	if want := timeline.Rows(mac(0x99), "ARM64")[0].Text; copied != want {
 		t.Errorf("copied %q, want %q", copied, want)
 	}
@@ -202,7 +122,7 @@ func TestPageLive(t *testing.T) {
 		until(`window.copied.startsWith("copy: node-525400000099,")`))
 
 	see(t, ctx, "keyboard", run(`document.activeElement.blur()`), chromedp.KeyEvent("/"), until(`document.activeElement.id === "q"`))
-	title := get[string](t, ctx, `document.title`)
+	title := browsertest.Get[string](t, ctx, `document.title`)
 	if !strings.HasPrefix(title, "Machines · boot.rack4") {
 		t.Errorf("title %q", title)
 	}
@@ -211,7 +131,7 @@ func TestPageLive(t *testing.T) {
 // TestPageMachine: one machine's page goes on with the machine, log and all,
 // and what machines say of themselves is text.
 func TestPageMachine(t *testing.T) {
-	ctx := browser(t)
+	ctx := browsertest.Start(t)
 	s := newScene(t)
 	s.hardware[0].Hostname = hostile
 	s.boot(1, timeline.StageScript)
@@ -226,7 +146,7 @@ func TestPageMachine(t *testing.T) {
 		enter(`#logform input`, "workflow"), until(`document.querySelectorAll("#log .line").length === 2`))
 	for _, path := range []string{"/", "/leases", "/server", "/machines/" + mac(1)} {
 		see(t, ctx, path, chromedp.Navigate(s.server.URL+path), connected)
-		if get[bool](t, ctx, `document.title === "owned" || document.querySelectorAll("img").length > 0 || document.scripts.length !== 1`) {
+		if browsertest.Get[bool](t, ctx, `document.title === "owned" || document.querySelectorAll("img").length > 0 || document.scripts.length !== 1`) {
 			t.Errorf("%s runs what a machine sent", path)
 		}
 	}
@@ -235,7 +155,7 @@ func TestPageMachine(t *testing.T) {
 // TestPagePhone: nothing has to be scrolled sideways at 360 pixels, in both
 // colour schemes, and text has contrast.
 func TestPagePhone(t *testing.T) {
-	ctx := browser(t)
+	ctx := browsertest.Start(t)
 	s := newScene(t)
 	s.day()
 	s.hardware[1].Hostname = strings.Repeat("very-long-name-", 15)
@@ -246,10 +166,10 @@ func TestPagePhone(t *testing.T) {
 			for _, path := range []string{"/", "/machines/" + mac(1), "/machines/" + mac(0x99), "/leases", "/server", "/login"} {
 				name := fmt.Sprintf("%s-%d-%v", strings.NewReplacer("/", "_", ":", "").Replace(path), width, dark)
 				see(t, ctx, name, size(width, 740, dark), chromedp.Navigate(s.server.URL+path), connected, shot(name))
-				if over := get[int](t, ctx, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
+				if over := browsertest.Get[int](t, ctx, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); over > 0 {
 					t.Errorf("%s is %d pixels too wide", name, over)
 				}
-				if contrast := get[[]string](t, ctx, contrastJS); len(contrast) > 0 {
+				if contrast := browsertest.Get[[]string](t, ctx, contrastJS); len(contrast) > 0 {
 					t.Errorf("%s: contrast below 4.5: %q", name, contrast)
 				}
 			}
@@ -275,7 +195,7 @@ const contrastJS = `(() => {
 // TestPageLogin: the token's form leads to the page that was asked for, and out
 // again.
 func TestPageLogin(t *testing.T) {
-	ctx := browser(t)
+	ctx := browsertest.Start(t)
 	s := newScene(t, func(c *Config) { c.Token = "s3cret" })
 	s.day()
 	see(t, ctx, "login", size(1280, 900, false), chromedp.Navigate(s.server.URL+"/leases"), arrived(`document.querySelector("#token")`), shot("login"),
@@ -288,7 +208,7 @@ func TestPageLogin(t *testing.T) {
 
 // TestPageWithoutScript: a table, a search, a log.
 func TestPageWithoutScript(t *testing.T) {
-	ctx := browser(t)
+	ctx := browsertest.Start(t)
 	s := newScene(t)
 	s.day()
 	text := func(css chromedp.CSS) string {
