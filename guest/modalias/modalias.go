@@ -1,4 +1,4 @@
-// Package modalias matches module aliases as modprobe does, for the guest, which loads modules, and for those who say
+// Package modalias matches module aliases, and spells modules' names, as modprobe does, for the guest, which loads modules, and for those who say
 // beforehand which one it will load. It imports nothing of ours.
 package modalias
 
@@ -8,8 +8,8 @@ import "strings"
 const Wildcards = `*?[\`
 
 // Match says whether s matches the pattern of a module alias, by the rules of fnmatch(3) without flags: * and ? match
-// a slash too, which path.Match does not allow. Both are as Normal spells them, or the pattern has - for _ outside of
-// brackets still, which is the same. It takes time proportional to the product of the lengths at worst.
+// a slash too, which path.Match does not allow. Both are as Normal spells them, where - is no _ any more. It takes time
+// proportional to the product of the lengths at worst.
 func Match(pattern, s string) bool {
 	star, retry := -1, 0
 	p, i := 0, 0
@@ -49,8 +49,6 @@ func matchOne(pattern string, c byte) (width int, ok bool) {
 		if len(pattern) > 1 {
 			return 2, pattern[1] == c
 		}
-	case '-':
-		return 1, c == '_'
 	}
 	return 1, pattern[0] == c
 }

@@ -26,6 +26,16 @@ func TestNormal(t *testing.T) {
 	}
 }
 
+func TestModuleOf(t *testing.T) {
+	for file, want := range map[string]string{
+		"kernel/net/8021q/x-y.ko.xz": "x_y", "virtio-rng.ko": "virtio_rng", "/lib/modules/6.1/updates/a.ko": "a", "a-b": "a_b",
+	} {
+		if got := ModuleOf(file); got != want {
+			t.Errorf("ModuleOf(%q) = %q, want %q", file, got, want)
+		}
+	}
+}
+
 // patterns and names hold dashes and brackets in all places where they mean something else.
 var (
 	patterns = []string{

@@ -1,6 +1,18 @@
 package modalias
 
-import "strings"
+import (
+	"path"
+	"strings"
+)
+
+// ModuleName gives the one spelling of a module's name that comparisons use, and the kernel: x-y is x_y.
+func ModuleName(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// ModuleOf is the name of the module in a file: that of "kernel/net/8021q/x-y.ko.xz" is "x_y".
+func ModuleOf(file string) string {
+	name, _, _ := strings.Cut(path.Base(file), ".ko")
+	return ModuleName(name)
+}
 
 // Normal spells an alias as libkmod does before it compares (alias_normalize in libkmod): - becomes _, but inside of
 // brackets, be they those of a pattern or just characters in what a device calls itself. ok is false if brackets do not

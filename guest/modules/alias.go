@@ -69,7 +69,7 @@ func cutAlias(line string) (pattern, module string, ok bool) {
 	if space <= 0 {
 		return "", "", false
 	}
-	return strings.TrimRight(rest[:space], " "), normalise(rest[space+1:]), true
+	return strings.TrimRight(rest[:space], " "), modalias.ModuleName(rest[space+1:]), true
 }
 
 // literalFront splits a pattern before its first wildcard.

@@ -7,6 +7,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"hooksmith/guest/modalias"
 )
 
 // maxIndex bounds each of depmod's files. modules.alias of Debian's full kernel has 1.6 MB.
@@ -38,23 +40,17 @@ func parseDeps(text string) map[string]entry {
 	for line := range strings.Lines(text) {
 		file, needs, ok := strings.Cut(strings.TrimSpace(line), ":")
 		if ok && file != "" {
-			deps[moduleName(file)] = entry{path: file, deps: strings.TrimSpace(needs)}
+			deps[modalias.ModuleOf(file)] = entry{path: file, deps: strings.TrimSpace(needs)}
 		}
 	}
 	return deps
-}
-
-// moduleName derives the name of a module from its file: "kernel/net/8021q/x-y.ko.xz" is "x_y".
-func moduleName(file string) string {
-	name, _, _ := strings.Cut(path.Base(file), ".ko")
-	return normalise(name)
 }
 
 // needs are the names of the modules that name depends on directly or not, as modules.dep has them.
 func (x *index) needs(name string) []string {
 	var names []string
 	for file := range strings.FieldsSeq(x.deps[name].deps) {
-		names = append(names, moduleName(file))
+		names = append(names, modalias.ModuleOf(file))
 	}
 	return names
 }
@@ -81,7 +77,7 @@ func (x *index) aliases() string {
 func (x *index) builtin(name string) bool {
 	text, _ := readText(filepath.Join(x.dir, "modules.builtin"))
 	for line := range strings.Lines(text) {
-		if moduleName(strings.TrimSpace(line)) == name {
+		if modalias.ModuleOf(strings.TrimSpace(line)) == name {
 			return true
 		}
 	}
@@ -103,6 +99,3 @@ func readText(file string) (string, error) {
 	}
 	return b.String(), nil
 }
-
-// normalise gives the one spelling of a module name or alias that comparisons use.
-func normalise(name string) string { return strings.ReplaceAll(name, "-", "_") }

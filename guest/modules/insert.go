@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"hooksmith/guest/modalias"
 )
 
 // compressedFile is MODULE_INIT_COMPRESSED_FILE of linux/module.h: the kernel unpacks the file itself (since 5.17, with
@@ -33,7 +35,7 @@ func insertFile(file, params string) error {
 	}
 	err = unix.FinitModule(int(f.Fd()), params, flags)
 	if flags != 0 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)) {
-		return byModprobe(moduleName(file), params)
+		return byModprobe(modalias.ModuleOf(file), params)
 	}
 	return err
 }

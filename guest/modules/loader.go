@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"hooksmith/guest/modalias"
 )
 
 // parallel is how many modules are loaded at a time beside those that have an order. Many drivers sleep while their hardware resets, so it pays to have
@@ -69,7 +71,7 @@ func (l *Loader) Loaded() int { return int(l.loaded.Load()) }
 func (l *Loader) Load(name string) error {
 	plan := l.plan(name)
 	if len(plan) == 0 {
-		if l.index.builtin(normalise(name)) {
+		if l.index.builtin(modalias.ModuleName(name)) {
 			return nil
 		}
 		return fmt.Errorf("loading %s: %w", name, ErrUnknown)
@@ -136,7 +138,7 @@ func (l *Loader) loadLogged(ctx context.Context, name string) {
 
 // lane says in which order of its own a module is to be loaded: "net", "storage" or none.
 func (l *Loader) lane(name string) string {
-	file := l.index.deps[normalise(name)].path
+	file := l.index.deps[modalias.ModuleName(name)].path
 	for _, l := range [...]struct{ folder, lane string }{
 		{"drivers/net/", "net"},
 		{"drivers/ata/", "storage"}, {"drivers/scsi/", "storage"}, {"drivers/block/", "storage"}, {"drivers/nvme/", "storage"},
@@ -207,7 +209,7 @@ func (p *planner) add(name string, optional bool) {
 
 // resolve turns a name or alias into names of modules.
 func (l *Loader) resolve(name string) []string {
-	module := normalise(name)
+	module := modalias.ModuleName(name)
 	if _, ok := l.index.deps[module]; ok {
 		return []string{module}
 	}

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 
 	"golang.org/x/sys/unix"
+
+	"hooksmith/guest/modalias"
 )
 
 // testDeps has dependencies in an order in which loading them one by one would fail.
@@ -50,10 +52,10 @@ type kernel struct {
 func (k *kernel) insert(file, params string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.refuse[moduleName(file)]; err != nil {
+	if err := k.refuse[modalias.ModuleOf(file)]; err != nil {
 		return err
 	}
-	k.inserted = append(k.inserted, strings.TrimSpace(moduleName(file)+" "+params))
+	k.inserted = append(k.inserted, strings.TrimSpace(modalias.ModuleOf(file)+" "+params))
 	return nil
 }
 

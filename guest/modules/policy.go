@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"hooksmith/guest/cmdline"
+	"hooksmith/guest/modalias"
 )
 
 // Policy is what an administrator says about modules: in modprobe.d(5) files and on the kernel command line. The zero
@@ -29,7 +30,7 @@ func (p *Policy) Read(text string) {
 		if len(words) < 2 || strings.HasPrefix(words[0], "#") {
 			continue
 		}
-		p.rule(words[0], normalise(words[1]), words[1], words[2:])
+		p.rule(words[0], modalias.ModuleName(words[1]), words[1], words[2:])
 	}
 }
 
@@ -75,7 +76,7 @@ func (p *Policy) softdep(name string, words []string) {
 			if *list == nil {
 				*list = map[string][]string{}
 			}
-			(*list)[name] = append((*list)[name], normalise(word))
+			(*list)[name] = append((*list)[name], modalias.ModuleName(word))
 		}
 	}
 }
@@ -108,7 +109,7 @@ func (p *Policy) CommandLine(line string, params cmdline.Params) {
 	for _, key := range parameterKeys(line) {
 		module, param, _ := strings.Cut(key, ".")
 		for _, value := range params.All(key) {
-			p.option(normalise(module), option(param, value))
+			p.option(modalias.ModuleName(module), option(param, value))
 		}
 	}
 }
@@ -171,7 +172,7 @@ func splitList(list string) []string {
 	var names []string
 	for name := range strings.SplitSeq(list, ",") {
 		if name = strings.TrimSpace(name); name != "" {
-			names = append(names, normalise(name))
+			names = append(names, modalias.ModuleName(name))
 		}
 	}
 	return names

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"hooksmith/guest/modalias"
 	"hooksmith/kernel"
 )
 
@@ -269,23 +270,17 @@ func (a *Artifact) addList(name, text string) {
 	case "modules.alias", "modules.builtin.alias":
 		for line := range strings.Lines(text) {
 			if words := strings.Fields(line); len(words) == 3 && words[0] == "alias" {
-				a.aliases.add(words[1], moduleName(words[2]))
+				a.aliases.add(words[1], modalias.ModuleName(words[2]))
 			}
 		}
 	case "modules.dep":
 		a.deps = map[string][]string{}
 		for line := range strings.Lines(text) {
 			if module, needs, ok := strings.Cut(line, ":"); ok {
-				a.deps[fileModule(module)] = strings.Fields(needs)
+				a.deps[modalias.ModuleOf(strings.TrimSpace(module))] = strings.Fields(needs)
 			}
 		}
 	}
-}
-
-// fileModule is the name of the module at a path.
-func fileModule(p string) string {
-	stem, _, _ := strings.Cut(path.Base(strings.TrimSpace(p)), ".ko")
-	return moduleName(stem)
 }
 
 // addFirmware notes what the modules ask for, and what of it none of the file

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"hooksmith/guest/modalias"
 )
 
 // essential are drivers that do nothing at all when none of their files are
@@ -29,7 +31,7 @@ func (a *Artifact) problem(name string) string {
 			return "not in modules.dep: depmod was not run"
 		}
 		for _, p := range needs {
-			if dep := fileModule(p); a.modules[dep] == nil {
+			if dep := modalias.ModuleOf(p); a.modules[dep] == nil {
 				return fmt.Sprintf("needs %s, which is not in", dep)
 			}
 		}
@@ -77,7 +79,7 @@ func (a *Artifact) softMissing(name string) []string {
 	var list []string
 	for _, line := range m.Softdeps {
 		for word := range strings.FieldsSeq(line) {
-			if n := moduleName(word); word != "pre:" && word != "post:" && !a.has(n) && !slices.Contains(list, n) {
+			if n := modalias.ModuleName(word); word != "pre:" && word != "post:" && !a.has(n) && !slices.Contains(list, n) {
 				list = append(list, n)
 			}
 		}

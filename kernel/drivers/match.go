@@ -122,6 +122,3 @@ func ranked(best map[string]found) []found {
 	})
 	return list
 }
-
-// moduleName is the one spelling of a module's name, of a file or of a list.
-func moduleName(s string) string { return strings.ReplaceAll(s, "-", "_") }

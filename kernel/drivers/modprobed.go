@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"hooksmith/guest/modalias"
 )
 
 // modprobeConf is what modprobe.d(5) says that bears on loading by alias.
@@ -79,12 +81,12 @@ func (c *modprobeConf) line(file string, words []string) {
 	if len(words) < 2 {
 		return
 	}
-	module := moduleName(words[1])
+	module := modalias.ModuleName(words[1])
 	switch {
 	case words[0] == "blacklist":
 		c.blacklist[module] = file
 	case words[0] == "alias" && len(words) == 3:
-		c.aliases = append(c.aliases, [2]string{words[1], moduleName(words[2])})
+		c.aliases = append(c.aliases, [2]string{words[1], modalias.ModuleName(words[2])})
 	case words[0] == "install" && len(words) > 2 && (path.Base(words[2]) == "false" || path.Base(words[2]) == "true" || words[2] == ":"):
 		c.disabled[module] = file
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"hooksmith/guest/modalias"
 	"hooksmith/kernel"
 )
 
@@ -137,7 +138,7 @@ func (d *Driver) line() string {
 }
 
 // Lookup returns a driver by its name; nil if the complete kernel has none.
-func (t *Table) Lookup(name string) *Driver { return t.drivers[moduleName(name)] }
+func (t *Table) Lookup(name string) *Driver { return t.drivers[modalias.ModuleName(name)] }
 
 // match lists the drivers for a device on an architecture, and those that it
 // would have on others, by their names.
