@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"hooksmith/guest/atomicfile"
 )
 
 // maxCA bounds a file of CA certificates; the whole list of Mozilla has 230 kB.
@@ -73,7 +75,7 @@ func (a *authorities) add(clean []byte) error {
 	var errs []error
 	for _, host := range a.hosts {
 		name := fmt.Sprintf("hooksmith-%d.crt", len(a.added))
-		errs = append(errs, writeFile(filepath.Join(a.paths.etc, "certs.d", host, name), clean))
+		errs = append(errs, atomicfile.Write(filepath.Join(a.paths.etc, "certs.d", host, name), clean))
 	}
 	errs = append(errs, a.writeBundle())
 	return errors.Join(errs...)
@@ -86,7 +88,7 @@ func (a *authorities) writeBundle() error {
 		return fmt.Errorf("reading the system's CA certificates: %w", err)
 	}
 	parts := append([][]byte{bytes.TrimSpace(system)}, a.added...)
-	return writeFile(a.paths.ours("ca-certificates.crt"), bytes.Join(parts, []byte("\n")))
+	return atomicfile.Write(a.paths.ours("ca-certificates.crt"), bytes.Join(parts, []byte("\n")))
 }
 
 // addBaked adds the certificates that are part of this HookOS.

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"hooksmith/guest/atomicfile"
 )
 
 // paths is where the applet finds and puts things. All are dockerd's and LinuxKit's usual ones, but in tests.
@@ -131,25 +133,10 @@ func writeConfig(p paths, s settings) (problems []error, err error) {
 	}
 	text, more := daemonJSON(base, s)
 	problems = append(problems, more...)
-	if err := writeFile(p.ours("daemon.json"), text); err != nil {
+	if err := atomicfile.Write(p.ours("daemon.json"), text); err != nil {
 		return problems, err
 	}
 	toml := fmt.Sprintf(containerdTOML, filepath.Join(p.data, "containerd/daemon"), filepath.Join(p.exec(), "containerd/daemon"),
 		p.containerdSocket())
-	return problems, writeFile(p.ours("containerd.toml"), []byte(toml))
-}
-
-// writeFile writes a file by renaming a finished one over it, and makes its folder.
-func writeFile(path string, contents []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("making room for %s: %w", path, err)
-	}
-	temp := path + ".new"
-	if err := os.WriteFile(temp, contents, 0o644); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return problems, atomicfile.Write(p.ours("containerd.toml"), []byte(toml))
 }

@@ -28,6 +28,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hooksmith/guest/atomicfile"
 	"hooksmith/guest/bootlog"
 	"hooksmith/guest/cmdline"
 	"hooksmith/guest/dockerd/engine"
@@ -98,7 +99,7 @@ func prepare(o options, s settings, log logger) (*authorities, error) {
 	trusted := &authorities{paths: o.paths, hosts: s.hosts}
 	trusted.addBaked(log)
 	if len(s.caURLs) > 0 {
-		problems = append(problems, trusted.writeBundle(), writeFile(trusted.pending(), nil))
+		problems = append(problems, trusted.writeBundle(), atomicfile.Write(trusted.pending(), nil))
 	}
 	problems = append(problems, removeStale(o.paths), shareMounts(), nestCgroups(o.cgroup))
 	for _, problem := range problems {

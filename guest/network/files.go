@@ -6,26 +6,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
+
+	"hooksmith/guest/atomicfile"
 )
 
-// replaceFile writes the file by renaming a finished one over it, unless it has these contents already.
+// replaceFile writes the file, unless it has these contents already.
 func replaceFile(path string, contents []byte) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, contents) {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("making room for %s: %w", path, err)
-	}
-	temp := path + ".new"
-	if err := os.WriteFile(temp, contents, 0o644); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
+	return atomicfile.Write(path, contents)
 }
 
 // overwriteFile is replaceFile for a file that containers have bound into them: it stays the same inode, or they would
