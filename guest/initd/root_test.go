@@ -1,12 +1,10 @@
 package initd
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -15,34 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hooksmith/guest/proctest"
 )
-
-const inside = "HOOKGUEST_TEST_INSIDE"
-
-// namespaced runs the calling test again in a mount namespace of its own. It says whether this is the inner run.
-func namespaced(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(inside) != "" {
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Fatal(err)
-		}
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	cmd := exec.Command(os.Args[0], "-test.v", "-test.timeout=60s", "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	if bytes.Contains(out, []byte("--- SKIP")) {
-		t.Skipf("%s", out)
-	}
-	return false
-}
 
 // makeTree fills a folder with everything that a root holds, and describe tells what is in one.
 func makeTree(t *testing.T, dir string) {
@@ -110,7 +83,7 @@ func describe(t *testing.T, dir string) []string {
 }
 
 func TestMoveTree(t *testing.T) {
-	if !namespaced(t) {
+	if !proctest.Inside(t, 0) {
 		return
 	}
 	from := t.TempDir()
@@ -157,7 +130,7 @@ func TestFitRoot(t *testing.T) {
 	kinds := map[string]bool{"tmpfs": false, "ramfs": true}
 	for kind, wantCopied := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			if !namespaced(t) {
+			if !proctest.Inside(t, 0) {
 				return
 			}
 			root := t.TempDir()

@@ -14,37 +14,21 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"hooksmith/guest/proctest"
 )
 
-const inside = "HOOKGUEST_TEST_INSIDE"
-
-// namespaced runs the calling test again in new mount and network namespaces, as a subreaper, so that it may mount what
-// it likes. It says whether this is the inner run; the outer one only reports it.
+// namespaced runs the calling test again in new mount and network namespaces, as a subreaper. It says whether this is
+// the inner run.
 func namespaced(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(inside) != "" {
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			t.Fatal(err)
-		}
-		return true
+	if !proctest.Inside(t, unix.CLONE_NEWNET) {
+		return false
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "-test.v", "-test.timeout=60s", "-test.run=^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), inside+"=1")
-	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	if bytes.Contains(out, []byte("--- SKIP")) {
-		t.Skipf("%s", out)
-	}
-	return false
+	return true
 }
 
 func TestApply(t *testing.T) {
