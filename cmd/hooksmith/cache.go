@@ -59,6 +59,16 @@ func leftovers(dir string) ([]images.Entry, error) {
 	return all, nil
 }
 
+// listCache lists the parts of a cache folder, and what is left of kernel
+// builds in it.
+func listCache(dir string) (entries, left []images.Entry, err error) {
+	if entries, err = cacheEntries(dir); err != nil {
+		return nil, nil, err
+	}
+	left, err = leftovers(dir)
+	return entries, left, err
+}
+
 func newCacheLs(a *app) *cobra.Command {
 	var in inputFlags
 	var asJSON bool
@@ -69,11 +79,7 @@ func newCacheLs(a *app) *cobra.Command {
 		Example: `  hooksmith cache ls
   hooksmith cache ls --json | jq -r '.[] | select(.size > 1e8) | .path'`,
 		RunE: func(*cobra.Command, []string) error {
-			entries, err := cacheEntries(in.cache())
-			if err != nil {
-				return err
-			}
-			left, err := leftovers(in.cache())
+			entries, left, err := listCache(in.cache())
 			if err != nil {
 				return err
 			}
@@ -131,11 +137,7 @@ kernel builds left that were killed goes whatever its age.`,
   hooksmith cache prune --older-than 0 --keep 2000
   hooksmith cache prune --all`,
 		RunE: func(*cobra.Command, []string) error {
-			entries, err := cacheEntries(in.cache())
-			if err != nil {
-				return err
-			}
-			left, err := leftovers(in.cache())
+			entries, left, err := listCache(in.cache())
 			if err != nil {
 				return err
 			}
