@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -31,11 +30,7 @@ func (p *Plan) openPackages(ctx context.Context, defs map[string]*debian.Definit
 	if p.opt.Flavor.Kernel.Debian == "" && len(defs) == 0 && len(firmware) == 0 {
 		return nil, nil // nothing is from Debian
 	}
-	keyFS, err := fs.Sub(p.opt.Configs, "keyrings")
-	if err != nil {
-		return nil, err
-	}
-	keys, err := debian.ReadKeyring(keyFS)
+	keys, err := debian.ShippedKeys(p.opt.Configs)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,16 @@ type Keyring struct {
 	keys openpgp.EntityList
 }
 
+// ShippedKeys reads the keys of Debian's archive that come with hooksmith: the
+// folder keyrings of its configs.
+func ShippedKeys(configs fs.FS) (*Keyring, error) {
+	dir, err := fs.Sub(configs, "keyrings")
+	if err != nil {
+		return nil, err
+	}
+	return ReadKeyring(dir)
+}
+
 // ReadKeyring reads all keys of fsys: armored ones from *.asc, binary ones
 // from *.gpg in its root.
 func ReadKeyring(fsys fs.FS) (*Keyring, error) {

@@ -40,11 +40,7 @@ func openMirror(t testing.TB, f *mirrorFetcher) *debian.Repository {
 
 func archiveKeys(t testing.TB) *debian.Keyring {
 	t.Helper()
-	dir, err := fs.Sub(configs.FS, "keyrings")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := debian.ReadKeyring(dir)
+	keys, err := debian.ShippedKeys(configs.FS)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,11 +107,7 @@ func (a *app) openPackages(ctx context.Context, o *targetFlags, policy *kernel.P
 	if err != nil {
 		return nil, err
 	}
-	keyFS, err := fs.Sub(configs.FS, "keyrings")
-	if err != nil {
-		return nil, err
-	}
-	keys, err := debian.ReadKeyring(keyFS)
+	keys, err := debian.ShippedKeys(configs.FS)
 	if err != nil {
 		return nil, err
 	}

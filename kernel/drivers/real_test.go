@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -33,11 +32,7 @@ func realRoot(t *testing.T) (dir, version string) {
 			t.Skip(err)
 		}
 	}
-	keyFS, err := fs.Sub(configs.FS, "keyrings")
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := debian.ReadKeyring(keyFS)
+	keys, err := debian.ShippedKeys(configs.FS)
 	if err != nil {
 		t.Fatal(err)
 	}

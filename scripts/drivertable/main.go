@@ -150,11 +150,7 @@ type archive struct {
 }
 
 func openArchive(ctx context.Context) (*archive, error) {
-	keyFS, err := fs.Sub(configs.FS, "keyrings")
-	if err != nil {
-		return nil, err
-	}
-	keys, err := debian.ReadKeyring(keyFS)
+	keys, err := debian.ShippedKeys(configs.FS)
 	if err != nil {
 		return nil, err
 	}

@@ -85,11 +85,7 @@ func Open(ctx context.Context, opt Options) (*Files, error) {
 
 // find asks the signed repository.
 func find(ctx context.Context, opt Options) (*debian.Package, debian.Mirrors, error) {
-	keyFS, err := fs.Sub(opt.Configs, "keyrings")
-	if err != nil {
-		return nil, debian.Mirrors{}, err
-	}
-	keys, err := debian.ReadKeyring(keyFS)
+	keys, err := debian.ShippedKeys(opt.Configs)
 	if err != nil {
 		return nil, debian.Mirrors{}, err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	"hooksmith/build/debian"
@@ -42,11 +41,7 @@ func openDebian(ctx context.Context, env Env) (source.Source, error) {
 
 // findPackage looks the package up in the signed index.
 func findPackage(ctx context.Context, env Env, name string) (*debian.Package, debian.Mirrors, error) {
-	sub, err := fs.Sub(env.Configs, "keyrings")
-	if err != nil {
-		return nil, env.Mirrors, err
-	}
-	keys, err := debian.ReadKeyring(sub)
+	keys, err := debian.ShippedKeys(env.Configs)
 	if err != nil {
 		return nil, env.Mirrors, err
 	}

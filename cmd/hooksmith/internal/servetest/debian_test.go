@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,11 +88,7 @@ func unpackSuite(ctx context.Context, suite, dir string) error {
 			return err
 		}
 	}
-	keyFS, err := fs.Sub(configs.FS, "keyrings")
-	if err != nil {
-		return err
-	}
-	keys, err := debian.ReadKeyring(keyFS)
+	keys, err := debian.ShippedKeys(configs.FS)
 	if err != nil {
 		return err
 	}
