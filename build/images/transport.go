@@ -31,12 +31,9 @@ type hostTransport struct {
 }
 
 func newHostTransport(pem []byte, insecure, plain []string) (*hostTransport, error) {
-	roots, err := x509.SystemCertPool()
+	roots, err := rootsWith(pem)
 	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if len(pem) > 0 && !roots.AppendCertsFromPEM(pem) {
-		return nil, errors.New("--ca: the file has no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+		return nil, err
 	}
 	base := func(c *tls.Config) http.RoundTripper {
 		return &http.Transport{
@@ -57,6 +54,23 @@ func newHostTransport(pem []byte, insecure, plain []string) (*hostTransport, err
 		insecure: insecure,
 		plain:    plain,
 	}, nil
+}
+
+// rootsWith are the system's certificates and those of pem. Without any, it is
+// nil: then the system's are read when a server's certificate is verified, for
+// to read them takes longer than a build in which nothing changed.
+func rootsWith(pem []byte) (*x509.CertPool, error) {
+	if len(pem) == 0 {
+		return nil, nil
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, errors.New("--ca: the file has no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+	}
+	return roots, nil
 }
 
 // close closes connections that nobody uses.
