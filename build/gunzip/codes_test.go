@@ -107,7 +107,9 @@ func TestCounts(t *testing.T) {
 // TestBuild makes tables of complete codes only, and of single symbols.
 func TestBuild(t *testing.T) {
 	g := &generator{r: rand.New(rand.NewPCG(1, 8))}
-	var table table
+	var made code
+	var literal literals
+	var distance distances
 	for range 20_000 {
 		longest := 7 + 8*g.r.IntN(2)
 		lengths := g.depths(g.r.IntN(100), longest)
@@ -122,8 +124,12 @@ func TestBuild(t *testing.T) {
 			space += 1 << (15 - l)
 		}
 		want := space == 1<<15 || len(lengths) == 0 || len(lengths) == 1 && lengths[0] == 1
-		if got := table.build(literalBits, lengths, literals); got != want {
+		if got := literal.build(&made, lengths); got != want {
 			t.Fatalf("%d: %v", lengths, got)
+		}
+		lengths = lengths[:min(len(lengths), maxNumbers)]
+		if got, want := distance.build(&made, lengths), literal.build(&made, lengths); got != want {
+			t.Fatalf("%d: %v, of distances %v", lengths, want, got)
 		}
 	}
 }
@@ -156,18 +162,19 @@ func TestTooFar(t *testing.T) {
 	}
 }
 
-// TestRepeat copies every length from short distances.
+// TestRepeat copies every length from the shortest distances.
 func TestRepeat(t *testing.T) {
-	for distance := 1; distance < 16; distance++ {
+	z := new(inflater)
+	for distance := 1; distance < 8; distance++ {
 		for length := 3; length <= 258; length++ {
-			out := new([outputArray]byte)
 			want := make([]byte, distance+length)
-			copy(out[:], noise(distance))
-			copy(want, out[:])
+			clear(z.out[:len(want)+20])
+			copy(want, noise(distance))
+			copy(z.out[:], want)
 			for i := range length {
 				want[distance+i] = want[i]
 			}
-			if repeat(out, uint(distance), uint(distance), uint(length)); !bytes.Equal(out[:len(want)], want) {
+			if z.repeat(uint(distance), uint(distance), uint(length)); !bytes.Equal(z.out[:len(want)], want) {
 				t.Fatalf("%d bytes from %d back", length, distance)
 			}
 		}

@@ -212,25 +212,3 @@ func FuzzDeflate(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkReader(b *testing.B) {
-	content := contents()["mixed"]
-	packed := pack(b, content, 6)
-	for name, open := range map[string]func(io.Reader) (io.Reader, error){
-		"ours":      func(r io.Reader) (io.Reader, error) { return NewReader(r) },
-		"klauspost": func(r io.Reader) (io.Reader, error) { return kgzip.NewReader(r) },
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(content)))
-			for b.Loop() {
-				z, err := open(bytes.NewReader(packed))
-				if err == nil {
-					_, err = io.Copy(io.Discard, z)
-				}
-				if err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

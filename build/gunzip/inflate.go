@@ -11,21 +11,23 @@ const (
 	outputArray = outputMask + 1 + 16
 	outputSize  = outputMask + 1 - 512 // there is room for a match, copied in pieces
 
-	literalBits, distanceBits, plainBits = 11, 9, 7
+	literalBits, distanceBits, plainBits = 12, 8, 7
 )
 
 // inflater decompresses one deflate stream (RFC 1951) after the other.
 type inflater struct {
 	input
-	out  *[outputArray]byte // history, and what is new
-	pos  int                // end of that
-	from int                // where this stream's history begins
+	out  [outputArray]byte // history, and what is new
+	pos  int               // end of that
+	from int               // where this stream's history begins
 
 	block    blockState
 	last     bool
 	stored   int // bytes left of a stored block
-	literal  table
-	distance table
+	code     code
+	literal  literals
+	distance distances
+	plain    [1 << plainBits]uint8 // the lengths' own code: bits<<5 | symbol
 }
 
 type blockState uint8
@@ -142,7 +144,7 @@ func (z *inflater) fixedCodes() error {
 
 // codes makes the tables of a block.
 func (z *inflater) codes(literal, distance []uint8) error {
-	if !z.literal.build(literalBits, literal, literals) || !z.distance.build(distanceBits, distance, distances) {
+	if !z.literal.build(&z.code, literal) || !z.distance.build(&z.code, distance) {
 		return errCorrupt
 	}
 	return nil
@@ -164,22 +166,23 @@ func (z *inflater) dynamicCodes() error {
 		}
 		own[symbol] = uint8(z.take(3))
 	}
-	t := &z.distance // not made yet
-	if !t.build(plainBits, own[:], plain) {
+	if !z.plainCode(own[:]) {
 		return errCorrupt
 	}
 	var lengths [maxLiteral + maxNumbers]uint8
 	for i := 0; i < literal+distance; {
-		if err := z.need(); err != nil {
-			return err
+		if z.n < plainBits+7 {
+			if err := z.need(); err != nil {
+				return err
+			}
 		}
-		e := t.entries[z.bits&(1<<plainBits-1)]
+		e := z.plain[z.bits&(1<<plainBits-1)]
 		if e == 0 {
 			return errCorrupt
 		}
-		z.take(uint(e & 15))
-		value, times := z.repeated(uint8(e>>8), lengths[max(i-1, 0)])
-		if i+times > literal+distance || i == 0 && uint8(e>>8) == 16 {
+		z.take(uint(e >> 5))
+		value, times := z.repeated(e&31, lengths[max(i-1, 0)])
+		if i+times > literal+distance || i == 0 && e&31 == 16 {
 			return errCorrupt
 		}
 		for range times {
@@ -205,4 +208,22 @@ func (z *inflater) repeated(symbol, before uint8) (length uint8, times int) {
 		return 0, int(z.take(7)) + 11
 	}
 	return symbol, 1
+}
+
+// plainCode makes the table of the lengths' own code.
+func (z *inflater) plainCode(lengths []uint8) bool {
+	complete, ok := z.code.assign(lengths)
+	if !ok {
+		return false
+	}
+	if !complete {
+		clear(z.plain[:])
+	}
+	for n := 1; n <= plainBits; n++ {
+		copy(z.plain[1<<(n-1):1<<n], z.plain[:1<<(n-1)])
+		for _, s := range z.code.of(n) {
+			z.plain[s.bits] = uint8(n<<5 | int(s.value))
+		}
+	}
+	return true
 }

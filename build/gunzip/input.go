@@ -1,6 +1,7 @@
 package gunzip
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 )
@@ -9,20 +10,20 @@ const (
 	inputMask  = 128<<10 - 1
 	inputArray = inputMask + 1 + 8
 	inputSize  = inputMask + 1 - inputPad
-	ahead      = 16 // bytes that symbols may take before it looks how many there are
+	ahead      = 16 // bytes that are taken without looking how many there are: see run
 	inputPad   = 32 // zeros after the end, so that so many and eight more can always be read
 )
 
 // input is the compressed side: bytes, and the bits that were taken from them.
 type input struct {
 	src io.Reader
-	in  *[inputArray]byte // inputPad longer than what it can hold
-	at  int               // next byte
-	end int               // of what was read
-	eof bool              // there is no more than that
+	in  [inputArray]byte // inputPad longer than what it can hold
+	at  int              // next byte
+	end int              // of what was read
+	eof bool             // there is no more than that
 
 	bits uint64 // the next is the lowest; what is above n is undefined
-	n    uint   // how many of them
+	n    uint   // how many of them, less than 64
 }
 
 // more reads on. What is not used yet moves to the front, with what align may
@@ -78,11 +79,18 @@ func (r *input) ended() (bool, error) {
 	return r.at == r.end, nil
 }
 
-// refill fills bits from in, where eight bytes must be.
+// refill makes n at least 56 from in, where eight bytes must be.
 func (r *input) refill() {
-	r.bits |= load(r.in, uint(r.at)) << (r.n & 63)
-	r.at += int(63-r.n) >> 3
-	r.n |= 56
+	bits, at, n := r.filled(r.bits, uint(r.at), uint64(r.n))
+	r.bits, r.at, r.n = bits, int(at), uint(n&63)
+}
+
+// filled is refill for what is in local variables. It adds whole bytes, and of
+// the next one what there is room for, which is or-ed again the next time.
+func (r *input) filled(bits uint64, at uint, n uint64) (uint64, uint, uint64) {
+	i := at & inputMask
+	bits |= binary.LittleEndian.Uint64(r.in[i:i+8:i+8]) << (n & 63)
+	return bits, at + 7 - uint(n>>3&7), n | 56
 }
 
 // take returns the next k bits, which must be there.

@@ -10,11 +10,11 @@ import (
 
 // Reader decompresses a gzip file. It is not safe for concurrent use.
 type Reader struct {
-	inflater
-	read int // of out: given to the caller, up to pos
-	crc  uint32
-	size uint32 // of the member, so far
-	err  error
+	read     int // of out: given to the caller, up to pos
+	crc      uint32
+	size     uint32 // of the member, so far
+	err      error
+	inflater // large, and with nothing after its first field that a collector has to look at
 }
 
 // NewReader returns a Reader after it has read the first member's header. It
@@ -22,8 +22,6 @@ type Reader struct {
 func NewReader(r io.Reader) (*Reader, error) {
 	z := &Reader{}
 	z.src = r
-	z.in = new([inputArray]byte)
-	z.out = new([outputArray]byte)
 	if err := z.header(); err != nil {
 		return nil, err
 	}

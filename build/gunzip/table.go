@@ -2,164 +2,177 @@ package gunzip
 
 import "math/bits"
 
-// An entry of a table says what the next bits are. It is zero where no code
-// begins like that; else
-//
-//	literal  isLiteral | value<<8            | length of the code
-//	number   isNumber | base<<14 | length<<8 | length and extra bits
-//	link     isLink | index<<16 | bits of the second table<<8
-//	end      isEnd                           | length
-type entry uint32
-
 const (
-	isLiteral entry = 1 << 31
-	isNumber  entry = 1 << 30
-	isLink    entry = 1 << 29
-	isEnd     entry = 1 << 12
-
 	maxLength  = 15
 	maxLiteral = 288
 	maxNumbers = 32
 )
 
-// table decodes a Huffman code: its first bits lead to an entry, or to a link
-// and on to a second table. It has a fixed size, so that indices need no check:
-// complete codes of up to 288 symbols and 15 bits take less (a second table of
-// 2^k entries has more than k symbols), and there is no incomplete one but of
-// one symbol.
-type table struct {
-	bits    uint // of the first
-	used    int
-	entries [tableSize]entry
+// code is a Huffman code (RFC 1951, 3.2.2): its symbols, the shortest first and
+// those of a length in their order.
+type code struct {
+	symbols [maxLiteral]symbol
+	from    [maxLength + 2]int // where those of a length begin
 }
 
-const (
-	tableSize = 1 << 12
-	tableMask = tableSize - 1
-)
+// symbol has the bits that stand for it, the first of which is the lowest.
+type symbol struct{ value, bits uint16 }
 
-// build makes the table of the code whose symbols have these lengths (RFC
-// 1951, 3.2.2), and mean these entries but for the length. It reports whether
-// there is such a code: complete, or with a single symbol.
-func (t *table) build(size uint, lengths []uint8, meaning []entry) bool {
+// of returns the symbols of n bits.
+func (c *code) of(n int) []symbol { return c.symbols[c.from[n]:c.from[n+1]] }
+
+// assign makes the code whose symbols have these lengths. It reports whether
+// there is one, and whether it is complete: all bits mean something. Else it
+// has but one symbol, of one bit, or none.
+func (c *code) assign(lengths []uint8) (complete, ok bool) {
 	var count [maxLength + 1]int
 	for _, n := range lengths {
-		count[n]++
+		count[n&maxLength]++
 	}
-	count[0] = 0
-	var next [maxLength + 2]uint
+	var next, to [maxLength + 1]uint16
 	left, longest := 1, 0
 	for n := 1; n <= maxLength; n++ {
 		left = left<<1 - count[n]
 		if left < 0 {
-			return false
+			return false, false
 		}
-		next[n+1] = (next[n] + uint(count[n])) << 1
 		if count[n] > 0 {
 			longest = n
 		}
+		next[n] = (next[n-1] + uint16(count[n-1])) << 1
+		to[n] = uint16(c.from[n])
+		c.from[n+1] = c.from[n] + count[n]
+		count[0] = 0 // those have no code
 	}
 	if left > 0 && longest > 1 {
+		return false, false
+	}
+	for v, n := range lengths {
+		if n &= maxLength; n != 0 {
+			c.symbols[to[n]] = symbol{uint16(v), bits.Reverse16(next[n]) >> (16 - n)}
+			next[n]++
+			to[n]++
+		}
+	}
+	return left == 0, true
+}
+
+// long places the symbols of more than size bits in tables of their own, one
+// for each beginning of size bits and as large as its longest symbol needs, from
+// the index used on: link is called once for each, with the beginning, its index
+// and its bits, and enter for all entries.
+func (c *code) long(size, used int, link func(first, at, n int), enter func(at int, s symbol, n int)) {
+	first, width, at := -1, 0, 0
+	for n := maxLength; n > size; n-- {
+		list := c.of(n)
+		for i := range list {
+			s := list[len(list)-1-i] // those that begin alike are side by side
+			if f := int(s.bits) & (1<<size - 1); f != first {
+				first, width, at = f, n-size, used
+				used += 1 << width
+				link(first, at, width)
+			}
+			for i := int(s.bits) >> size; i < 1<<width; i += 1 << (n - size) {
+				enter(at+i, s, n)
+			}
+		}
+	}
+}
+
+// distances is the table of a block's distances.
+type distances struct {
+	entries [distanceSize]distance
+}
+
+// distance says what the next bits are:
+//
+//	mask of extra bits<<32 | base<<16 | bits of the code<<8 | bits with extra ones
+//
+// A base of zero is that no code begins like that, or that one is longer than
+// distanceBits. That has its entries from an index on, which more bits choose:
+//
+//	isLink | index<<50 | how many bits
+//
+// The index is where it makes the distance too large if it does not stay zero,
+// so that it is looked at only then.
+type distance uint64
+
+const (
+	isLink distance = 1 << 63
+
+	// distanceSize is enough: tables of at most 128 entries are for at least 8
+	// symbols each, of 32.
+	distanceSize = 1 << 10
+)
+
+// number is the distance that the bits say.
+func (f distance) number(bits uint64) uint {
+	return uint(uint32(f)>>16) + uint(bits>>(f>>8&63)&uint64(f>>32))
+}
+
+// linked is the entry for bits that have the entry f, a link.
+func (t *distances) linked(f distance, bits uint64) distance {
+	return t.entries[(uint64(f>>50)+bits>>distanceBits&(1<<(f&15)-1))&(distanceSize-1)]
+}
+
+// build makes the table for a code whose symbols have these lengths. It reports
+// whether there is such a code.
+func (t *distances) build(c *code, lengths []uint8) bool {
+	complete, ok := c.assign(lengths)
+	if !ok {
 		return false
 	}
-	t.reset(size)
-	t.link(size, lengths, next)
-	for symbol, n := range lengths {
-		if n == 0 {
-			continue
-		}
-		code := uint(bits.Reverse16(uint16(next[n]))) >> (16 - n)
-		next[n]++
-		t.enter(code, uint(n), meaning[symbol])
+	if !complete {
+		clear(t.entries[:1<<distanceBits])
 	}
+	for n := 1; n <= distanceBits; n++ {
+		copy(t.entries[1<<(n-1):1<<n], t.entries[:1<<(n-1)])
+		for _, s := range c.of(n) {
+			t.entries[s.bits] = distanceOf(s, n)
+		}
+	}
+	c.long(distanceBits, 1<<distanceBits, func(first, at, n int) {
+		t.entries[first] = isLink | distance(at)<<50 | distance(n)
+	}, func(at int, s symbol, n int) {
+		t.entries[at] = distanceOf(s, n)
+	})
 	return true
 }
 
-func (t *table) reset(size uint) {
-	t.bits = size
-	clear(t.entries[:max(t.used, 1<<size)])
-	t.used = 1 << size
+func distanceOf(s symbol, n int) distance {
+	m := distanceMeaning[s.value]
+	if m.base == 0 {
+		return 0
+	}
+	return (1<<m.extra-1)<<32 | distance(m.base)<<16 | distance(n)<<8 | distance(n+int(m.extra))
 }
 
-// link makes a second table for each beginning of codes that are longer than
-// the first one's bits, as large as the longest of them needs.
-func (t *table) link(size uint, lengths []uint8, next [maxLength + 2]uint) {
-	for _, n := range lengths {
-		if n == 0 {
-			continue
-		}
-		code := uint(bits.Reverse16(uint16(next[n]))) >> (16 - n)
-		next[n]++
-		if uint(n) <= size {
-			continue
-		}
-		first := &t.entries[code&(1<<size-1)]
-		*first = max(*first, isLink|entry(uint(n)-size)<<8)
-	}
-	for i := range 1 << size {
-		if e := t.entries[i]; e != 0 {
-			t.entries[i] |= entry(t.used) << 16
-			t.used += 1 << (e >> 8 & 15)
-		}
-	}
-}
+// meaning of a symbol: the first of some numbers, and the count of extra bits
+// that say which. A base of zero is that there is none.
+type meaning struct{ base, extra uint16 }
 
-// enter puts a code wherever it is what the bits begin with.
-func (t *table) enter(code, n uint, meaning entry) {
-	part, size := t.entries[:1<<t.bits], t.bits
-	e := meaning + entry(n)
-	if meaning&(isLiteral|isEnd) == 0 {
-		e += entry(n) << 8
-	}
-	if n > t.bits {
-		l := part[code&(1<<t.bits-1)]
-		size = uint(l >> 8 & 15)
-		part = t.entries[l>>16&tableMask:][:1<<size]
-		code >>= t.bits
-		n -= t.bits
-	}
-	for i := code; i < 1<<size; i += 1 << n {
-		part[i] = e
-	}
-}
-
-// Meanings of the symbols (RFC 1951, 3.2.5 and 3.2.7).
+// Meanings of the symbols (RFC 1951, 3.2.5).
 var (
-	literals  = literalMeanings()
-	distances = numbers(maxNumbers, 30, 1, 4, 2, 0)
-	plain     = plainMeanings()
+	distanceMeaning = meanings(30, 1, 4, 2)
+	lengthMeaning   = lengthMeanings()
 )
 
-func literalMeanings() []entry {
-	var m []entry
-	for v := range 256 {
-		m = append(m, isLiteral|entry(v)<<8)
-	}
-	m = append(m, isEnd)
-	lengths := numbers(31, 28, 3, 8, 4, 0)
-	lengths[28] = isNumber | 258<<14
-	return append(m, lengths...)
-}
-
-// numbers are the meanings of n symbols, of which some are defined: the first
-// ones plain from base on, then step with each count of extra bits.
-func numbers(n, defined int, base, first, step, extra entry) []entry {
-	m := make([]entry, n)
-	for i := range defined {
-		if e := entry(i); e >= first && (e-first)%step == 0 {
-			extra++
-		}
-		m[i] = isNumber | base<<14 | extra
-		base += 1 << extra
-	}
+func lengthMeanings() [maxNumbers]meaning {
+	m := meanings(28, 3, 8, 4)
+	m[28] = meaning{258, 0}
 	return m
 }
 
-// plainMeanings are those of the lengths' own code.
-func plainMeanings() []entry {
-	m := make([]entry, 19)
-	for v := range m {
-		m[v] = isLiteral | entry(v)<<8
+// meanings are those of n symbols: the first ones plain from base on, then step
+// with each count of extra bits.
+func meanings(n, base, first, step int) (m [maxNumbers]meaning) {
+	extra := 0
+	for i := range n {
+		if i >= first && (i-first)%step == 0 {
+			extra++
+		}
+		m[i] = meaning{uint16(base), uint16(extra)}
+		base += 1 << extra
 	}
 	return m
 }
