@@ -194,6 +194,39 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestOnlyIn: what is to come from one layout alone is asked of nobody else,
+// and other references are asked for as ever.
+func TestOnlyIn(t *testing.T) {
+	tr := newRegistry(t)
+	there, here := imageOf(t, "amd64", gzLayer(t, 1, 50)), imageOf(t, "amd64", gzLayer(t, 2, 50))
+	tr.add(t, "app:1", there)
+	tr.add(t, "gone:1", there)
+	tr.add(t, "other:1", there)
+	dir := writeLayout(t, map[string]mutate.Appendable{tr.ref("app:1"): here})
+	byDigest := tr.ref("gone@" + digestOf(t, there).String())
+	other := writeLayout(t, map[string]mutate.Appendable{tr.ref("gone:1"): there})
+	s := sources(t, func(s *Sources) {
+		s.Layouts = []string{other}
+		s.OnlyIn = map[string]string{tr.ref("app:1"): dir, tr.ref("gone:1"): dir, byDigest: dir}
+	})
+	if digestOf(t, mustImage(t, s, tr.ref("app:1"))) != digestOf(t, here) {
+		t.Error("another image than the layout's")
+	}
+	for _, ref := range []string{tr.ref("gone:1"), byDigest} {
+		_, err := s.Image(t.Context(), ref)
+		wantError(t, err, "layout "+dir+": it has no")
+		if strings.Contains(err.Error(), "registry") || strings.Contains(err.Error(), other) {
+			t.Errorf("others were asked: %v", err)
+		}
+	}
+	if n := tr.total(""); n != 0 {
+		t.Errorf("%d requests went to the registry", n)
+	}
+	contents(t, mustImage(t, s, tr.ref("other:1")))
+	_, err := sources(t, func(s *Sources) { s.OnlyIn = map[string]string{"A B": dir} }).Image(t.Context(), "app:1")
+	wantError(t, err, "no image reference")
+}
+
 // legacySave writes what Docker before 25 writes: a folder for each layer,
 // links where images share one.
 func legacySave(t *testing.T, images map[string]v1.Image) []byte {
