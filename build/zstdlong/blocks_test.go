@@ -40,13 +40,14 @@ func newFrame(window int) *frames {
 func (f *frames) add(parts []part, literals []byte) {
 	recent := f.match.recent
 	src := f.fill(parts, literals)
+	f.block.gather(src)
 	header := len(f.out)
 	f.out = f.block.appendSequences(f.block.appendLiterals(appendBlockHeader(f.out, false, compressedBlock, 0)))
 	size := len(f.out) - header - 3
 	if size > min(maxBlock, f.window) {
 		f.match.recent = recent
 		f.block.huff.Reuse = huff0.ReusePolicyNone // what is thrown away here may have a table
-		f.out, _ = f.block.append(f.out[:header], src, false)
+		f.out = append(appendBlockHeader(f.out[:header], false, rawBlock, len(src)), src...)
 		return
 	}
 	appendBlockHeader(f.out[:header], false, compressedBlock, size)
@@ -62,19 +63,17 @@ func (f *frames) offer(parts []part, literals []byte) {
 	}
 }
 
-// fill puts sequences and literals into the block, and returns its content.
+// fill puts sequences into the block, and returns its content.
 func (f *frames) fill(parts []part, literals []byte) []byte {
 	f.block.reset()
 	start := len(f.content)
 	for _, p := range parts {
-		f.block.addLiterals(p.literals, 0, len(p.literals))
 		f.content = append(f.content, p.literals...)
 		f.block.add(len(p.literals), p.length, f.match.offsetCode(p.offset, len(p.literals)))
 		for range p.length {
 			f.content = append(f.content, f.content[len(f.content)-p.offset])
 		}
 	}
-	f.block.addLiterals(literals, 0, len(literals))
 	f.content = append(f.content, literals...)
 	if n := len(f.content) - start; n > min(maxBlock, f.window) {
 		panic(fmt.Sprintf("a block of %d bytes", n))

@@ -1,9 +1,6 @@
 package zstdlong
 
-import (
-	"encoding/binary"
-	"math/bits"
-)
+import "math/bits"
 
 // maxSymbols is more than there are codes of any kind.
 const maxSymbols = 64
@@ -152,8 +149,8 @@ func (t *fseTable) build() {
 // is left to share out calls for; after a symbol that does not occur, how
 // many more do not (RFC 8878, 4.1.1).
 func (t *fseTable) appendDescription(out []byte) []byte {
-	b := bitWriter{out: out}
-	b.put(uint64(t.log-minLog), 4)
+	var buf [2 * maxSymbols]byte // 10 bits of a symbol, and what flush writes beyond
+	b := bitWriter{}.put(uint64(t.log-minLog), 4)
 	left := int32(1)<<t.log + 1
 	for s := 0; left > 1; {
 		v := int32(t.norm[s])
@@ -162,11 +159,11 @@ func (t *fseTable) appendDescription(out []byte) []byte {
 		spare := int32(1)<<width - 1 - left // values that need a bit less
 		left -= max(v, -v)
 		if v++; v < spare {
-			b.put(uint64(v), uint8(width-1))
+			b = b.put(uint64(v), uint(width-1))
 		} else if v < int32(1)<<(width-1) {
-			b.put(uint64(v), uint8(width))
+			b = b.put(uint64(v), uint(width))
 		} else {
-			b.put(uint64(v+spare), uint8(width))
+			b = b.put(uint64(v+spare), uint(width))
 		}
 		if v == 1 && left > 1 {
 			zeros := 0
@@ -175,14 +172,13 @@ func (t *fseTable) appendDescription(out []byte) []byte {
 			}
 			s += zeros
 			for ; zeros >= 3; zeros -= 3 {
-				b.put(3, 2)
-				b.flush()
+				b = b.put(3, 2).flush(buf[:])
 			}
-			b.put(uint64(zeros), 2)
+			b = b.put(uint64(zeros), 2)
 		}
-		b.flush()
+		b = b.flush(buf[:])
 	}
-	return b.align()
+	return append(out, buf[:b.align(buf[:]).at]...)
 }
 
 // begin is the state from which the decoder reads the last symbol.
@@ -197,36 +193,8 @@ func (t *fseTable) begin(symbol uint8) uint32 {
 
 // step leads from a state by a symbol to the next state; x are the n bits by
 // which the decoder finds its way back.
-func (t *fseTable) step(state uint32, symbol uint8) (x uint64, n uint8, next uint32) {
+func (t *fseTable) step(state uint32, symbol uint8) (x uint64, n uint, next uint32) {
 	tr := &t.transform[symbol%maxSymbols]
 	k := (state + tr.bits) >> 16 & 31
-	return uint64(state & (1<<k - 1)), uint8(k), uint32(t.next[uint32(int32(state>>k)+tr.first)%(1<<maxLog)])
-}
-
-// bitWriter collects bits, the lowest first.
-type bitWriter struct {
-	out  []byte
-	bits uint64
-	n    uint8
-}
-
-// put appends n bits, above which v is zero. After a flush there is room for 57.
-func (b *bitWriter) put(v uint64, n uint8) {
-	b.bits |= v << (b.n & 63)
-	b.n += n
-}
-
-// flush writes whole bytes.
-func (b *bitWriter) flush() {
-	whole := int(b.n >> 3)
-	b.out = binary.LittleEndian.AppendUint64(b.out, b.bits)[:len(b.out)+whole]
-	b.bits >>= b.n &^ 7 // 64 at most: not "& 63", which would save an instruction
-	b.n &= 7
-}
-
-// align ends with zero bits up to a whole byte.
-func (b *bitWriter) align() []byte {
-	b.n += -b.n & 7
-	b.flush()
-	return b.out
+	return uint64(state & lowBits[k]), uint(k), uint32(t.next[uint32(int32(state>>k)+tr.first)%(1<<maxLog)])
 }

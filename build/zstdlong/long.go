@@ -15,15 +15,20 @@ type repeat struct{ pos, length, offset int }
 type sparse struct {
 	table []seen
 	found []repeat
+	batch [32]candidate
+	n     int // of the batch
 }
 
-// seen says where bytes were last seen, and more of their hash than led there:
-// most others are told apart without a look at the bytes, which are not in the
-// processor's cache.
-type seen struct {
-	pos   int32 // 0: nowhere
-	check uint32
-}
+// seen says where bytes were last seen, and more of them than led there: most
+// others are told apart without a look at the bytes, which are not in the
+// processor's cache. It is the position and 32 bits, as one number, which the
+// processor loads and stores at once.
+type seen uint64
+
+func sighting(pos int, check uint64) seen { return seen(uint64(pos)<<32 | uint64(uint32(check))) }
+
+// pos is 0 where nothing was seen.
+func (s seen) pos() int { return int(s >> 32) }
 
 const (
 	sparseLog = 19
@@ -32,72 +37,87 @@ const (
 )
 
 const (
-	prime5 = 889523592379 << 24    // of the lowest five bytes
-	prime6 = 227718039650203 << 16 // of the lowest six
+	prime6 = 227718039650203 << 16 // of the lowest six bytes
 	primeA = 0x9e3779b185ebca87
 	primeB = 0xc2b2ae3d27d4eb4f
 	primeC = 0x165667b19e3779f9
 )
 
-func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i:]) }
-func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i:]) }
+// A slice b[i:i+8] takes fewer instructions to check than b[i:].
+func load64(b []byte, i int) uint64 { return binary.LittleEndian.Uint64(b[i : i+8]) }
+func load32(b []byte, i int) uint32 { return binary.LittleEndian.Uint32(b[i : i+4]) }
 
 // find returns the repetitions of b[from:end], in order and apart.
 func (s *sparse) find(b []byte, from, end, window int) []repeat {
 	s.found = s.found[:0]
 	covered := from
-	stop := end - sampled
-	var batch [32]candidate // at once: most of the table is not in the processor's cache
-	for i := from; i <= stop; {
-		n := 0
-		for ; i <= stop && n <= len(batch)-8; i += 8 {
-			for m := chosen(b, i); m != 0; m &= m - 1 {
-				p := i + bits.TrailingZeros64(m)>>3
-				if p > stop {
-					break
-				}
-				h := fingerprint(b[p : p+sampled])
-				batch[n&31] = candidate{p, uint32(h), s.table[h>>(64-sparseLog)], h >> (64 - sparseLog)}
-				n++
-			}
+	for i := from; i <= end-sampled; {
+		i = s.choose(b[:end], i)
+		// All the table's entries at once: most are not in the processor's
+		// cache, and it fetches those together that so few instructions need.
+		for k := range s.batch[:s.n] {
+			c := &s.batch[k]
+			c.was = s.table[c.hash>>(64-sparseLog)]
 		}
-		for k := range batch[:n] {
-			covered = s.visit(b, &batch[k], covered, end, window)
+		for k := range s.batch[:s.n] {
+			covered = s.visit(b, &s.batch[k], covered, end, window)
+		}
+		if n := len(s.found); n > 0 && s.found[n-1].offset < window/2 {
+			// The table has all that already, for half a window at least. To enter
+			// it once more would take longer and make the frame no smaller.
+			i = max(i, covered)
 		}
 	}
 	return s.found
 }
 
-// candidate is a position that was chosen, and what the table has for it.
-type candidate struct {
-	pos   int
-	check uint32
-	was   seen
-	index uint64
+// choose fills the batch with chosen positions of b from i on, and returns how
+// far it came.
+func (s *sparse) choose(b []byte, i int) int {
+	n := 0
+	for i >= 0 && i <= len(b)-sampled && n <= len(s.batch)-8 {
+		m := chosen(load64(b, i)^load64(b, i+2), load64(b, i+1)^load64(b, i+3))
+		for ; m != 0; m &= m - 1 {
+			p := i + bits.TrailingZeros64(m)>>3
+			if p > len(b)-sampled {
+				break
+			}
+			s.batch[n%len(s.batch)] = candidate{pos: p, hash: fingerprint(b[p : p+sampled])}
+			n++
+		}
+		i += 8
+	}
+	s.n = n
+	return i
 }
 
-// chosen says at which of eight positions from i on to look: bit 7 of their
-// bytes. They are those where seven bits that four bytes make are a certain
-// number, one in 128; in a run of one byte there is none. The bits of a byte
-// only meet bits of others that are at the same distance wherever i is.
-func chosen(b []byte, i int) uint64 {
+// candidate is a position that was chosen, and what the table has for it.
+type candidate struct {
+	pos  int
+	hash uint64
+	was  seen
+}
+
+// chosen says at which of eight positions to look: bit 7 of their bytes. They
+// are those where seven bits that four bytes make are a certain number, one in
+// 128; in a run of one byte there is none. x is the bytes from the positions on
+// and those two farther (XOR), y those one and three farther. The bits of a byte
+// only meet bits of others that are at the same distance wherever it is.
+func chosen(x, y uint64) uint64 {
 	const low, number = 0x7f7f7f7f7f7f7f7f, 0x5b5b5b5b5b5b5b5b
-	p := b[i : i+11]
-	x := binary.LittleEndian.Uint64(p) ^ binary.LittleEndian.Uint64(p[2:])
-	y := binary.LittleEndian.Uint64(p[1:]) ^ binary.LittleEndian.Uint64(p[3:])
 	return ^((x^y>>1^number)&low + low | low)
 }
 
 // visit enters a position into the table and takes the repetition, if any,
 // that is found there beyond covered.
 func (s *sparse) visit(b []byte, c *candidate, covered, end, window int) int {
-	i, was := c.pos, int(c.was.pos)
-	s.table[c.index] = seen{int32(i), c.check}
-	if c.was.check != c.check || was == 0 || i < covered || i-was > window {
+	i, was := c.pos, c.was.pos()
+	s.table[c.hash>>(64-sparseLog)] = sighting(i, c.hash)
+	if uint32(c.was) != uint32(c.hash) || was == 0 || i < covered || i-was > window {
 		return covered
 	}
-	length := matchLength(b, was, i, end)
-	back := matchBack(b, was, i, covered)
+	length := matchLength(b[:end], was, i)
+	back := matchBack(b, was, i, 0, covered)
 	if length+back < minRepeat {
 		return covered
 	}
@@ -117,27 +137,26 @@ func fingerprint(p []byte) uint64 {
 
 // matchLength is how many bytes from b[at] on are those from b[was] on,
 // was < at.
-func matchLength(b []byte, was, at, end int) int {
-	start := at
-	for at+8 <= end {
-		if x := load64(b, was) ^ load64(b, at); x != 0 {
-			return at - start + bits.TrailingZeros64(x)>>3
+func matchLength(b []byte, was, at int) int {
+	q := b[at:]
+	p := b[was:][:len(q):len(q)]
+	i := 0
+	for ; i < len(q)-7; i += 8 {
+		if x := load64(p, i) ^ load64(q, i); x != 0 {
+			return i + bits.TrailingZeros64(x)>>3
 		}
-		was += 8
-		at += 8
 	}
-	for at < end && b[was] == b[at] {
-		was++
-		at++
+	for i < len(q) && p[i] == q[i] {
+		i++
 	}
-	return at - start
+	return i
 }
 
 // matchBack is how many bytes before b[at], not before b[low], are those
-// before b[was].
-func matchBack(b []byte, was, at, low int) int {
+// before b[was], not before b[first].
+func matchBack(b []byte, was, at, first, low int) int {
 	n := 0
-	for at-n > low && was-n > 0 && b[was-n-1] == b[at-n-1] {
+	for at-n > low && was-n > first && b[was-n-1] == b[at-n-1] {
 		n++
 	}
 	return n
@@ -146,6 +165,6 @@ func matchBack(b []byte, was, at, low int) int {
 // slide corrects the positions after shift bytes were dropped.
 func slide(table []seen, shift int) {
 	for i := range table {
-		table[i].pos = int32(max(int(table[i].pos)-shift, 0))
+		table[i] = sighting(max(table[i].pos()-shift, 0), uint64(table[i]))
 	}
 }

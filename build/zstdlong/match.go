@@ -1,5 +1,7 @@
 package zstdlong
 
+import "math/bits"
+
 // matcher finds repetitions nearby, in a table of where six bytes were last
 // seen (zstd's fast strategy), between those that are known already. A second
 // table, of eight bytes, makes the result 1.5% smaller and takes a fifth more
@@ -12,6 +14,7 @@ type matcher struct {
 const (
 	nearLog  = 16
 	minMatch = 4
+	margin   = minMatch + 8 // bytes read from a position on
 )
 
 func (m *matcher) init() {
@@ -27,7 +30,7 @@ func (m *matcher) split(b []byte, from, end, window int, known []repeat, out *bl
 		anchor = m.search(b, at, anchor, r.pos, window, out)
 		length := min(r.length, end-r.pos)
 		if length >= minMatch {
-			m.emit(b, anchor, r.pos, length, r.offset, out)
+			out.add(r.pos-anchor, length, m.offsetCode(r.offset, r.pos-anchor))
 			anchor = r.pos + length
 		}
 		at = r.pos + length
@@ -37,15 +40,8 @@ func (m *matcher) split(b []byte, from, end, window int, known []repeat, out *bl
 		}
 		known = known[1:]
 	}
-	anchor = m.search(b, at, anchor, end, window, out)
-	out.literals = append(out.literals, b[anchor:end]...)
+	m.search(b, at, anchor, end, window, out)
 	return known
-}
-
-// emit adds a sequence: the literals since anchor, then a repetition.
-func (m *matcher) emit(b []byte, anchor, pos, length, offset int, out *blockWriter) {
-	out.addLiterals(b, anchor, pos)
-	out.add(pos-anchor, length, m.offsetCode(offset, pos-anchor))
 }
 
 // offsetCode is how an offset is written: 1 to 3 for a recent one, else three
@@ -76,76 +72,95 @@ func (m *matcher) offsetCode(offset, literals int) uint32 {
 // search finds repetitions of b[at:end]; a match begins before end and ends
 // there at the latest. It returns where the literals begin that are left.
 func (m *matcher) search(b []byte, at, anchor, end, window int, out *blockWriter) int {
-	const margin = 9 // bytes read from a position on
-	if at >= end-margin {
+	b = b[:min(end+margin-minMatch, len(b))] // what follows may be looked at
+	if at >= len(b)-margin {
 		return anchor
 	}
-	near := m.near[:1<<nearLog]
-	if at == 0 {
-		at = 1 // 0 in the tables: nothing was seen
-	}
+	near := (*[1 << nearLog]seen)(m.near)
 	low := max(end-window, 0)
-	for at < end-margin {
-		x := load64(b, at)
-		e := &near[x*prime6>>(64-nearLog)]
-		last := *e
-		*e = seen{int32(at), uint32(x)}
+	at = max(at, 1) // 0 in the tables: nothing was seen
+	for at < len(b)-margin {
 		rep := m.recent[0]
-		if at+1-rep >= low && load32(b, at+1-rep) == uint32(x>>8) {
-			pos := at + 1
-			length := minMatch + matchLength(b, pos-rep+minMatch, pos+minMatch, end)
-			m.emit(b, anchor, pos, length, rep, out)
-			at = pos + length
-			anchor = at
-			m.learn(b, pos, at, end)
-			continue
+		if at+1-rep < low {
+			rep = 1 // the other is not in the window
 		}
-		if last.check != uint32(x) || int(last.pos) <= low {
-			at += 1 + (at-anchor)>>6 // ever faster where nothing is found
-			continue
+		pos, was := scan(b, near, at, at-anchor, low, rep)
+		if was < 0 {
+			break
 		}
-		pos, was := at, int(last.pos)
-		length := minMatch + matchLength(b, was+minMatch, pos+minMatch, end)
-		for pos > anchor && was > low && b[pos-1] == b[was-1] {
-			pos--
-			was--
-			length++
+		if was == 0 {
+			was = pos - rep
 		}
-		m.emit(b, anchor, pos, length, pos-was, out)
+		length := minMatch
+		if x := load64(b, was+minMatch) ^ load64(b, pos+minMatch); x != 0 { // most are short
+			length += bits.TrailingZeros64(x) >> 3
+		} else {
+			length += 8 + matchLength(b, was+minMatch+8, pos+minMatch+8)
+		}
+		length = min(length, end-pos)
+		code := uint32(1)
+		if pos-was != m.recent[0] || pos == anchor {
+			back := matchBack(b, was, pos, low, anchor)
+			length += back
+			code = m.offsetCode(pos-was, pos-back-anchor)
+			pos -= back
+		}
+		out.add(pos-anchor, length, code)
 		at = pos + length
+		if at < len(b)-margin {
+			enter(near, pos+2, load64(b, pos+2))
+			enter(near, at-2, load64(b, at-2))
+			at = m.again(b, near, at, end, low, out)
+		}
 		anchor = at
-		m.learn(b, pos, at, end)
-		at, anchor = m.again(b, at, anchor, end, low, out)
 	}
 	return anchor
 }
 
-// learn enters some positions of a match into the tables.
-func (m *matcher) learn(b []byte, pos, at, end int) {
-	if at > end-10 {
-		return
+// scan looks from at on for a position whose bytes are those at another,
+// which is not before low, and enters those that it passes. What it returns
+// for the repetition is 0 if that is at the offset rep, and -1 if there is none.
+//
+// It is a function of its own so that the loop has the registers for itself.
+// The slices are as long as they are for no check of bounds to be in it.
+func scan(b []byte, near *[1 << nearLog]seen, at, literals, low, rep int) (pos, was int) {
+	p := b[at:]
+	q := b[at+1-rep:][:len(p):len(p)]
+	_ = near[0] // it is not nil: the loop need not ask
+	for i := 0; i >= 0 && i < len(p)-margin; {
+		x := load64(p, i)
+		e := &near[x*prime6>>(64-nearLog)]
+		last := *e
+		*e = sighting(at+i, x)
+		if load32(q, i) == load32(p, i+1) {
+			return at + i + 1, 0
+		}
+		if uint32(last) == uint32(x) && last.pos() > low {
+			return at + i, last.pos()
+		}
+		i += 1 + (i+literals)>>5 // ever faster where nothing is found
 	}
-	m.enter(pos+2, load64(b, pos+2))
-	m.enter(at-2, load64(b, at-2))
+	return 0, -1
 }
 
 // enter says that the bytes x are at a position.
-func (m *matcher) enter(at int, x uint64) {
-	m.near[x*prime6>>(64-nearLog)] = seen{int32(at), uint32(x)}
+func enter(near *[1 << nearLog]seen, at int, x uint64) {
+	near[x*prime6>>(64-nearLog)] = sighting(at, x)
 }
 
-// again takes matches of the second recent offset that follow one another.
-func (m *matcher) again(b []byte, at, anchor, end, low int, out *blockWriter) (int, int) {
-	for at < end-9 {
+// again takes matches of the second recent offset that follow one another,
+// and returns where they end.
+func (m *matcher) again(b []byte, near *[1 << nearLog]seen, at, end, low int, out *blockWriter) int {
+	for at < len(b)-margin {
 		was := at - m.recent[1]
 		if was < low || load32(b, was) != load32(b, at) {
 			break
 		}
-		m.enter(at, load64(b, at))
-		length := 4 + matchLength(b, was+4, at+4, end)
-		m.emit(b, anchor, at, length, m.recent[1], out)
+		enter(near, at, load64(b, at))
+		length := min(minMatch+matchLength(b, was+minMatch, at+minMatch), end-at)
+		m.recent[0], m.recent[1] = m.recent[1], m.recent[0]
+		out.add(0, length, 1) // of no literals: the second one
 		at += length
-		anchor = at
 	}
-	return at, anchor
+	return at
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -166,6 +167,25 @@ func TestWindowToTheByte(t *testing.T) {
 		}
 		if !bytes.Equal(unpack(t, frame), content) {
 			t.Errorf("%d bytes back: other content", back)
+		}
+	}
+}
+
+// TestThirdTime: what was a repetition itself is referred to as well.
+func TestThirdTime(t *testing.T) {
+	const window = 2 << 20
+	for _, gap := range []int{600_000, 900_000, 1_100_000, 1_500_000, window} { // the second one is passed over, or entered
+		piece := noise(1, 500_000)
+		content := piece
+		for i := range uint64(2) {
+			content = slices.Concat(content, noise(2+i, gap-len(piece)), piece)
+		}
+		frame := pack(t, content, Options{Window: window}, 1<<30)
+		if n := len(frame) - 2*gap + len(piece); n > 502_000 {
+			t.Errorf("after %d bytes: %d bytes, want little more than %d", gap, n, len(piece))
+		}
+		if !bytes.Equal(unpack(t, frame), content) {
+			t.Errorf("after %d bytes: other content", gap)
 		}
 	}
 }
