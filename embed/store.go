@@ -44,8 +44,10 @@ type Stored struct {
 	Layers  []*Layer // lowest first, shared with other images
 }
 
-// maxStack is how many layers the overlay2 driver stacks.
-const maxStack = 128
+// maxLayers is how many layers dockerd takes (moby, layer/layer_store.go:
+// maxLayerDepth). The overlay2 driver would stack 128, but a container takes
+// some of its own, and docker load and docker pull refuse more.
+const maxLayers = 125
 
 // NewStore lays images out as the overlay2 driver has them. It reads manifests
 // and configurations, no layers. The images must have names that do not
@@ -151,8 +153,9 @@ func checkLayers(n int, config *imageConfig) error {
 		return errors.New("it has no layers, and docker cannot run it")
 	case n != len(config.diffIDs):
 		return fmt.Errorf("it has %d layers, but its configuration lists %d", n, len(config.diffIDs))
-	case n > maxStack:
-		return fmt.Errorf("it has %d layers; docker's overlay2 driver takes %d", n, maxStack)
+	case n > maxLayers:
+		return fmt.Errorf("it has %d layers, and docker takes %d (docker pull says \"max depth exceeded\"): "+
+			"make fewer of them, for example with crane flatten or podman build --squash-all", n, maxLayers)
 	}
 	for i, d := range config.layers {
 		if !d.MediaType.IsDistributable() {

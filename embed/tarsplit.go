@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -27,14 +28,30 @@ type recorder struct {
 	sum     hash.Hash    // nil: not needed
 	raw     bytes.Buffer // since the last entry
 	content isoSum
-	inFile  bool // a file's content passes
+	passing passing
 
 	out   bytes.Buffer
 	gz    *gzip.Writer
 	json  *json.Encoder
 	count int
-	seen  map[string]bool
+	seen  map[string]noted // by clean name
 	err   error
+}
+
+// passing is what a recorder does with the bytes that pass.
+type passing int
+
+const (
+	isKept   passing = iota // keeps them as they are
+	isSummed                // sums them up
+	isBoth                  // does both
+)
+
+// noted is what was taken down of a name.
+type noted struct {
+	isDir bool
+	size  int64
+	sum   [8]byte // of the content
 }
 
 // Bounds of what is kept in memory of a layer.
@@ -44,7 +61,7 @@ const (
 )
 
 func newRecorder(r io.Reader) *recorder {
-	rec := &recorder{r: r, sum: sha256.New(), seen: map[string]bool{}}
+	rec := &recorder{r: r, sum: sha256.New(), seen: map[string]noted{}}
 	rec.gz = gzip.NewWriter(&rec.out)
 	rec.json = json.NewEncoder(rec.gz)
 	return rec
@@ -73,8 +90,10 @@ func (rec *recorder) Read(p []byte) (int, error) {
 	if rec.sum != nil {
 		rec.sum.Write(p[:n])
 	}
-	if rec.inFile {
+	if rec.passing != isKept {
 		_, _ = rec.content.Write(p[:n])
+	}
+	if rec.passing == isSummed {
 		return n, err
 	}
 	rec.raw.Write(p[:n])
@@ -105,33 +124,55 @@ func (rec *recorder) add(e splitEntry) {
 
 // entry takes down a header that was read, whose content copies takes. The
 // content of a sparse file is not what the tar has, so the tar's bytes are
-// kept; so is what belongs to a name that comes twice, of which docker's
-// reader knows only one.
+// kept.
 func (rec *recorder) entry(hdr *tar.Header, copies func() error) error {
 	rec.flush()
 	name := path.Clean(hdr.Name)
-	size := contentSize(hdr)
-	if isSparse(hdr) || rec.seen[name] || hdr.Typeflag == tar.TypeXGlobalHeader {
+	was, twice := rec.seen[name]
+	switch {
+	case hdr.Typeflag == tar.TypeXGlobalHeader:
+		return copies()
+	case twice:
+		return rec.repeated(was, hdr, copies)
+	case isSparse(hdr):
 		return copies()
 	}
-	rec.seen[name] = true
-	e := splitEntry{Type: splitFile, Size: size}
+	e := splitEntry{Type: splitFile, Size: contentSize(hdr)}
 	if utf8.ValidString(hdr.Name) {
 		e.Name = hdr.Name
 	} else {
 		e.NameRaw = []byte(hdr.Name)
 	}
-	if size > 0 {
-		rec.content.reset()
-		rec.inFile = true
+	sum, err := rec.summed(isSummed, copies)
+	if e.Size > 0 {
+		e.Payload = sum[:]
 	}
-	err := copies()
-	if rec.inFile {
-		e.Payload = rec.content.sum()
-		rec.inFile = false
-	}
+	rec.seen[name] = noted{hdr.Typeflag == tar.TypeDir, e.Size, sum}
 	rec.add(e)
 	return err
+}
+
+// repeated takes down a name that comes once more. Docker refuses all such
+// layers ("duplicates of file paths not supported"), because its tar-split has
+// a name once. Here the bytes of what is repeated are kept, which is right if
+// the file on disk still has the content that was taken down for its name.
+func (rec *recorder) repeated(was noted, hdr *tar.Header, copies func() error) error {
+	sum, err := rec.summed(isBoth, copies)
+	same := was.size == contentSize(hdr) && was.sum == sum && !isSparse(hdr)
+	if err == nil && (was.size > 0 && !same || was.isDir && hdr.Typeflag != tar.TypeDir) {
+		return errors.New("the layer has this path twice, with different content: docker refuses such layers " +
+			"(\"duplicates of file paths not supported\"), so the image has to be built with one entry for each path")
+	}
+	return err
+}
+
+// summed returns the checksum of the content that copies takes.
+func (rec *recorder) summed(p passing, copies func() error) (sum [8]byte, err error) {
+	rec.content.reset()
+	rec.passing = p
+	err = copies()
+	rec.passing = isKept
+	return [8]byte(rec.content.sum()), err
 }
 
 // contentSize is how many bytes follow a header.
