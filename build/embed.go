@@ -219,8 +219,9 @@ func (b *builder) withMountScript(t *rootfs.Tree) (*rootfs.Tree, error) {
 	return rootfs.Merge(t, script)
 }
 
-// embedCuts are the segments of the store. Times of files are the images' own:
-// programs compare them, and they are the same in every build.
+// embedCuts are the segments of the store. Times of files are the images' own,
+// as far as an initramfs can have them (warnTimes): programs compare them, and
+// they are the same in every build.
 func (b *builder) embedCuts(trees []embeddedTree) []cut {
 	var cuts []cut
 	for _, t := range trees {
@@ -264,10 +265,11 @@ func mergeEmbedded(tree *rootfs.Tree, parts []part, trees []embeddedTree) (*root
 // has no place for them: JSON, one object a line.
 const xattrsFile = "etc/hooksmith/xattrs"
 
-// xattrRecord is a line of it.
+// xattrRecord is a line of it. All is in base64: a string of JSON has no place
+// for names that are not UTF-8.
 type xattrRecord struct {
-	Path  string `json:"path"`
-	Name  string `json:"name"`
+	Path  []byte `json:"path"`
+	Name  []byte `json:"name"`
 	Value []byte `json:"value"`
 }
 
@@ -278,7 +280,7 @@ func xattrManifest(trees ...*rootfs.Tree) ([]byte, error) {
 	for _, t := range trees {
 		err := t.Walk(func(p string, n *rootfs.Inode) error {
 			for _, name := range sortedKeys(n.Xattrs) {
-				if err := enc.Encode(xattrRecord{"/" + p, name, []byte(n.Xattrs[name])}); err != nil {
+				if err := enc.Encode(xattrRecord{[]byte("/" + p), []byte(name), []byte(n.Xattrs[name])}); err != nil {
 					return err
 				}
 			}

@@ -34,7 +34,9 @@ func tarLayer(headers ...tar.Header) v1.Layer {
 		if h.Typeflag == tar.TypeReg && !strings.Contains(h.Name, ".wh.") {
 			h.Size = int64(len(h.Name))
 		}
-		h.ModTime = linuxkit.Epoch
+		if h.ModTime.IsZero() {
+			h.ModTime = linuxkit.Epoch
+		}
 		if err := w.WriteHeader(&h); err != nil {
 			panic(err)
 		}
@@ -57,12 +59,14 @@ func embedLayers() (base, upper v1.Layer) {
 		tar.Header{Typeflag: tar.TypeFifo, Name: "pipe", Mode: 0o622},
 		tar.Header{Typeflag: tar.TypeDir, Name: "dev/", Mode: 0o755},
 		tar.Header{Typeflag: tar.TypeChar, Name: "dev/null", Mode: 0o666, Devmajor: 1, Devminor: 3},
+		tar.Header{Typeflag: tar.TypeDir, Name: "caf\xe9/", Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.user.\xff": "\xfe"}}, // Latin-1
 	)
 	upper = tarLayer(
 		tar.Header{Typeflag: tar.TypeReg, Name: ".wh.pipe"},
 		tar.Header{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755},
 		tar.Header{Typeflag: tar.TypeReg, Name: "etc/.wh..wh..opq"},
 		tar.Header{Typeflag: tar.TypeReg, Name: "etc/new", Mode: 0o644},
+		tar.Header{Typeflag: tar.TypeReg, Name: "caf\xe9/.wh..wh..opq"},
 	)
 	return base, upper
 }
@@ -165,7 +169,7 @@ func TestEmbedSegments(t *testing.T) {
 			t.Errorf("attributes %q lack %q", attributes, w)
 		}
 	}
-	if len(wantAttributes) != 2 || len(attributes) != 3 {
+	if len(wantAttributes) != 4 || len(attributes) != 5 {
 		t.Errorf("attributes %q, want %q and the other name of ping", attributes, wantAttributes)
 	}
 }
@@ -283,7 +287,7 @@ func TestEmbedWithLinuxKit(t *testing.T) {
 		}
 	}
 	slices.Sort(below)
-	want := []string{"dev 040755 ", "etc 040755 ", "etc/new 100644 etc/new", "ping 104755 ping", "pong 104755 ping"}
+	want := []string{"caf\xe9 040755 ", "dev 040755 ", "etc 040755 ", "etc/new 100644 etc/new", "ping 104755 ping", "pong 104755 ping"}
 	if !slices.Equal(below, want) {
 		t.Errorf("flattened: %q, want %q", below, want)
 	}

@@ -114,6 +114,7 @@ func (b *builder) cut(tree *rootfs.Tree, parts []part, embedded []embeddedTree, 
 			return nil, err
 		}
 	}
+	b.warnTimes(tree, embedded)
 	all := []*rootfs.Tree{tree}
 	for _, e := range embedded {
 		all = append(all, e.tree)

@@ -1,6 +1,8 @@
 package initd
 
 import (
+	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -107,16 +109,23 @@ func TestXattrs(t *testing.T) {
 	if err := applyXattrs(root, "manifest"); err != nil {
 		t.Errorf("without a manifest: %v", err)
 	}
-	write(t, filepath.Join(root, "manifest"), `{"path":"a b","name":"user.hook","value":"eQA="}`+"\n"+`{"path":"missing","name":"user.hook","value":""}`+"\n"+`{"path":"../a b","name":"user.two","value":"MQ=="}`+"\n", 0o644)
+	write(t, filepath.Join(root, "caf\xe9"), "", 0o644) // Latin-1
+	type is struct{ path, name, value string }
+	var manifest strings.Builder
+	for _, x := range []is{{"a b", "user.hook", "y\x00"}, {"missing", "user.hook", ""}, {"../a b", "user.two", "1"}, {"caf\xe9", "user.\xff", "2"}} {
+		encoded := base64.StdEncoding.EncodeToString
+		fmt.Fprintf(&manifest, `{"path":%q,"name":%q,"value":%q}`+"\n", encoded([]byte(x.path)), encoded([]byte(x.name)), encoded([]byte(x.value)))
+	}
+	write(t, filepath.Join(root, "manifest"), manifest.String(), 0o644)
 	err := applyXattrs(root, "manifest")
-	if err == nil || !strings.Contains(err.Error(), "user.hook of missing") {
+	if err == nil || !strings.Contains(err.Error(), `"user.hook" of "missing"`) || strings.Contains(err.Error(), "\n") {
 		t.Errorf("error %v", err)
 	}
-	for name, want := range map[string]string{"user.hook": "y\x00", "user.two": "1"} {
+	for _, x := range []is{{"a b", "user.hook", "y\x00"}, {"a b", "user.two", "1"}, {"caf\xe9", "user.\xff", "2"}} {
 		value := make([]byte, 16)
-		n, err := unix.Lgetxattr(filepath.Join(root, "a b"), name, value)
-		if err != nil || string(value[:n]) != want {
-			t.Errorf("%s is %q, %v", name, value[:max(n, 0)], err)
+		n, err := unix.Lgetxattr(filepath.Join(root, x.path), x.name, value)
+		if err != nil || string(value[:max(n, 0)]) != x.value {
+			t.Errorf("%q of %q is %q, %v", x.name, x.path, value[:max(n, 0)], err)
 		}
 	}
 	write(t, filepath.Join(root, "manifest"), `{"path":`, 0o644)

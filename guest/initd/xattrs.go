@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// xattr is a line of the manifest of extended attributes, which cpio cannot carry: JSON, one object a line, the value
-// in base64 as encoding/json has it.
+// xattr is a line of the manifest of extended attributes, which cpio cannot carry: JSON, one object a line, all in
+// base64 as encoding/json has it, because names need not be UTF-8.
 type xattr struct {
-	Path  string `json:"path"`
-	Name  string `json:"name"`
+	Path  []byte `json:"path"`
+	Name  []byte `json:"name"`
 	Value []byte `json:"value"`
 }
 
@@ -39,9 +39,9 @@ func applyXattrs(root, manifest string) error {
 		if err != nil {
 			return errors.Join(append(errs, fmt.Errorf("reading %s: %w", manifest, err))...)
 		}
-		path := filepath.Join(root, filepath.Clean("/"+x.Path))
-		if err := unix.Lsetxattr(path, x.Name, x.Value, 0); err != nil && len(errs) < 10 {
-			errs = append(errs, fmt.Errorf("setting %s of %s: %w", x.Name, x.Path, err))
+		path := filepath.Join(root, filepath.Clean("/"+string(x.Path)))
+		if err := unix.Lsetxattr(path, string(x.Name), x.Value, 0); err != nil && len(errs) < 10 {
+			errs = append(errs, fmt.Errorf("setting %q of %q: %w", x.Name, x.Path, err))
 		}
 	}
 }
