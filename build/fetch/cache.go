@@ -42,7 +42,7 @@ type Cache struct {
 	Client   *http.Client  // nil: one with sane limits and the environment's proxies
 	Observer Observer      // nil: silent
 	Log      *slog.Logger  // nil: silent
-	Retries  int           // tries over all URLs of a download; 0: 5
+	Retries  int           // tries over all URLs, in a row, that may bring nothing more of a download; 0: 5
 	Backoff  time.Duration // before the second try, then doubled; 0: 500 ms
 
 	once  sync.Once

@@ -10,12 +10,13 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 func newClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{Transport: &Paced{Next: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   15 * time.Second,
@@ -23,7 +24,7 @@ func newClient() *http.Client {
 		MaxIdleConnsPerHost:   parallelDownloads,
 		IdleConnTimeout:       30 * time.Second,
 		DisableCompression:    true, // what is hashed is what is sent
-	}}
+	}}}
 }
 
 // permanent marks an answer that another try at the same URL will not change.
@@ -54,7 +55,7 @@ func (c *Cache) download(ctx context.Context, urls []string, w want, dst string)
 	task := c.Observer.Begin(shortName(urls[0]), max(w.size, 0))
 	err = part.Load(Whole{Size: w.size, Limit: w.limit, Add: task.Add})
 	if err == nil {
-		err = c.retry(ctx, urls, func(url string) error { return c.resume(ctx, url, part, w) })
+		err = c.retry(ctx, urls, part, func(url string) error { return c.resume(ctx, url, part, w) })
 	}
 	task.Done(err)
 	if err != nil {
@@ -80,35 +81,36 @@ func shortName(url string) string {
 }
 
 // retry calls try for each URL in turn, several rounds with growing pauses,
-// until one works or all have failed for good.
-func (c *Cache) retry(ctx context.Context, urls []string, try func(url string) error) error {
-	var last error
-	pause := c.Backoff
-	gone := map[string]bool{}
-	for round := 0; round < c.Retries && len(gone) < len(urls); round++ {
-		if round > 0 {
-			if err := Sleep(ctx, pause); err != nil {
-				return err
-			}
-			pause *= 2
-		}
-		for _, url := range urls {
-			if gone[url] {
-				continue
-			}
+// until one works, all have failed for good, or nothing more of part comes.
+func (c *Cache) retry(ctx context.Context, urls []string, part *Partial, try func(url string) error) error {
+	patience := NewPatience(c.Retries, c.Backoff, part)
+	for urls = slices.Clone(urls); ; {
+		var last error
+		for _, url := range slices.Clone(urls) {
 			err := try(url)
 			if err == nil || ctx.Err() != nil {
 				return errors.Join(err, ctx.Err())
 			}
-			var p permanent
-			if errors.As(err, &p) {
-				gone[url] = true
-			}
-			c.Log.Debug("download failed", "url", url, "round", round+1, "error", err)
+			c.Log.Debug("download failed", "url", url, "error", err)
 			last = fmt.Errorf("%s: %w", url, err)
+			if p := (permanent{}); errors.As(err, &p) {
+				urls = slices.DeleteFunc(urls, func(u string) bool { return u == url })
+				patience.Reset()
+			}
+			patience.Note(last)
+		}
+		if len(urls) == 0 {
+			return last
+		}
+		wait, again := patience.Again()
+		if !again {
+			return patience.GaveUp()
+		}
+		c.Log.Log(ctx, patience.Level(), "download broke off, trying again", "url", urls[0], "reason", last, "wait", wait)
+		if err := Sleep(ctx, wait); err != nil {
+			return err
 		}
 	}
-	return last
 }
 
 // Sleep waits, until ctx is done at the latest.

@@ -38,7 +38,7 @@ func (c *Cache) Latest(ctx context.Context, urls []string, limit int64) ([]byte,
 		return nil, fmt.Errorf("%s: %w", displayName(urls), ErrOffline)
 	}
 	var body []byte
-	err := c.retry(ctx, urls, func(url string) error {
+	err := c.retry(ctx, urls, nil, func(url string) error {
 		var err error
 		body, err = c.revalidate(ctx, url, limit)
 		return err

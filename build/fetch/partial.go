@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,20 +12,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// Stall is how long a download may bring nothing before it is tried again.
-const Stall = 30 * time.Second
 
 // Partial is a file on its way: what came of it so far, with its hash, in a
 // file that a later Get, or a later run, goes on with. Whoever has opened it
 // decides whom to ask, how often, and whether what came is right.
 type Partial struct {
 	size, limit int64
-	stall       time.Duration
 	add         func(int64)
 
 	file *os.File
@@ -65,13 +59,12 @@ func OpenPartial(name string) (*Partial, error) {
 type Whole struct {
 	Size  int64         // bytes; -1: not known
 	Limit int64         // no more than one byte beyond it is taken
-	Stall time.Duration // 0: the constant
 	Add   func(n int64) // counts the bytes that are there, negative ones when they are thrown away; nil: silent
 }
 
 // Load hashes what an earlier run has left.
 func (p *Partial) Load(w Whole) error {
-	p.size, p.limit, p.stall, p.add = w.Size, w.Limit, cmp.Or(w.Stall, Stall), w.Add
+	p.size, p.limit, p.add = w.Size, w.Limit, w.Add
 	if p.add == nil {
 		p.add = func(int64) {}
 	}
@@ -109,8 +102,6 @@ func (p *Partial) Restart() error {
 // or 416. An error of ask's is returned as it is. Without an error all came,
 // as far as the size is known.
 func (p *Partial) Get(ctx context.Context, ask func(ctx context.Context, offset int64) (*http.Response, error)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	resp, err := ask(ctx, p.have)
 	if err != nil {
 		return err
@@ -119,17 +110,14 @@ func (p *Partial) Get(ctx context.Context, ask func(ctx context.Context, offset 
 	if err := p.position(resp); err != nil {
 		return err
 	}
-	timer := time.AfterFunc(p.stall, func() { cancel(fmt.Errorf("no byte came for %s", p.stall)) })
-	defer timer.Stop()
-	_, err = io.Copy(appender{p, timer}, io.LimitReader(resp.Body, p.limit-p.have+1))
-	cause := context.Cause(ctx)
+	_, err = io.Copy(appender{p}, io.LimitReader(resp.Body, p.limit-p.have+1))
 	switch {
-	case err != nil && cause != nil: // which says more than "context canceled"
-		return fmt.Errorf("%w (after %s)", cause, p.progress())
-	case err == nil && p.have < p.size:
-		return fmt.Errorf("connection ended after %s: %w", p.progress(), io.ErrUnexpectedEOF)
+	case err != nil:
+		return fmt.Errorf("%w (after %s)", err, p.progress(p.have))
+	case p.have < p.size:
+		return fmt.Errorf("connection ended after %s: %w", p.progress(p.have), io.ErrUnexpectedEOF)
 	}
-	return err
+	return nil
 }
 
 // position makes the file end where the answer begins.
@@ -149,11 +137,12 @@ func (p *Partial) position(resp *http.Response) error {
 	return fmt.Errorf("asked for bytes from %d on, got %s %q", asked, resp.Status, from)
 }
 
-func (p *Partial) progress() string {
+// progress tells how far n bytes are.
+func (p *Partial) progress(n int64) string {
 	if p.size < 0 {
-		return fmt.Sprintf("%d bytes", p.have)
+		return fmt.Sprintf("%d bytes", n)
 	}
-	return fmt.Sprintf("%d of %d bytes", p.have, p.size)
+	return fmt.Sprintf("%d of %d bytes", n, p.size)
 }
 
 // Commit puts the file in its place.
@@ -165,15 +154,10 @@ func (p *Partial) Remove() error { return os.Remove(p.file.Name()) }
 // Close unlocks what came, and keeps it.
 func (p *Partial) Close() error { return p.file.Close() }
 
-// appender hashes what has been written, even where the disk was full, and
-// pushes the timer ahead.
-type appender struct {
-	*Partial
-	timer *time.Timer
-}
+// appender hashes what has been written, even where the disk was full.
+type appender struct{ *Partial }
 
 func (a appender) Write(b []byte) (int, error) {
-	a.timer.Reset(a.stall)
 	n, err := a.file.Write(b)
 	a.hash.Write(b[:n])
 	a.have += int64(n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 	"time"
@@ -25,8 +26,8 @@ type download struct {
 	label string // for progress
 	tries int
 	pause time.Duration
-	stall time.Duration
 	begin Progress
+	log   *slog.Logger
 
 	part *fetch.Partial
 }
@@ -49,7 +50,7 @@ func (s *store) fetch(ctx context.Context, d *download, origins []origin) (err e
 	}
 	add, done := d.begin.start(d.label, d.desc.Size)
 	defer func() { done(err) }()
-	if err := d.part.Load(fetch.Whole{Size: d.desc.Size, Limit: d.desc.Size, Stall: d.stall, Add: add}); err != nil {
+	if err := d.part.Load(fetch.Whole{Size: d.desc.Size, Limit: d.desc.Size, Add: add}); err != nil {
 		return err
 	}
 	if err := d.from(ctx, origins); err != nil {
@@ -77,9 +78,8 @@ func (d *download) from(ctx context.Context, origins []origin) error {
 // persist resumes from one origin until the blob is whole, or tries requests
 // in a row brought nothing new.
 func (d *download) persist(ctx context.Context, o origin) error {
-	pause := d.pause
-	for failed := 0; ; {
-		before := d.part.Have()
+	patience := fetch.NewPatience(d.tries, d.pause, d.part)
+	for {
 		err := d.resume(ctx, o)
 		if err == nil {
 			err = d.check()
@@ -88,16 +88,15 @@ func (d *download) persist(ctx context.Context, o origin) error {
 		if err == nil || errors.As(err, &final) || !worthRetry(err) {
 			return err
 		}
-		if d.part.Have() > before {
-			failed, pause = 0, d.pause
+		patience.Note(err)
+		wait, again := patience.Again()
+		if !again {
+			return patience.GaveUp()
 		}
-		if failed++; failed >= d.tries {
+		d.log.Log(ctx, patience.Level(), "download broke off, trying again", "what", d.label, "from", o.name, "reason", err, "wait", wait)
+		if err := fetch.Sleep(ctx, wait); err != nil {
 			return err
 		}
-		if err := fetch.Sleep(ctx, pause); err != nil {
-			return err
-		}
-		pause *= 2
 	}
 }
 

@@ -57,7 +57,6 @@ type registries struct {
 	offline   bool
 	retries   int
 	pause     time.Duration
-	stall     time.Duration
 	progress  Progress
 	log       *slog.Logger
 	slots     chan struct{} // limits parallel downloads
@@ -325,7 +324,7 @@ func (r *repository) pull(ctx context.Context, d v1.Descriptor) error {
 	}
 	return r.store.fetch(ctx, &download{
 		desc: d, label: r.ref.short() + " " + shortDigest(d.Digest),
-		tries: r.retries, pause: r.pause, stall: r.stall, begin: r.progress,
+		tries: r.retries, pause: r.pause, begin: r.progress, log: r.log,
 	}, r.origins(d))
 }
 
@@ -335,7 +334,7 @@ func (r *repository) origins(d v1.Descriptor) []origin {
 	var out []origin
 	for _, e := range r.endpoints {
 		out = append(out, origin{e.host, func(ctx context.Context, offset int64) (*http.Response, error) {
-			return r.do(ctx, e, http.MethodGet, "blobs/"+d.Digest.String(), rangeFrom(offset), http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
+			return r.do(ctx, e, http.MethodGet, "blobs/"+d.Digest.String(), rangeFrom(offset, d.Size), http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 		}})
 	}
 	for _, address := range d.URLs {
@@ -344,19 +343,19 @@ func (r *repository) origins(d v1.Descriptor) []origin {
 			continue
 		}
 		out = append(out, origin{"the layer's own address " + u.Redacted(), func(ctx context.Context, offset int64) (*http.Response, error) {
-			return r.get(ctx, u, offset)
+			return r.get(ctx, u, rangeFrom(offset, d.Size))
 		}})
 	}
 	return out
 }
 
 // get reads a foreign address, without credentials.
-func (r *registries) get(ctx context.Context, u *url.URL, offset int64) (*http.Response, error) {
+func (r *registries) get(ctx context.Context, u *url.URL, header http.Header) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Header = rangeFrom(offset)
+	req.Header = header
 	resp, err := (&http.Client{Transport: r.transport}).Do(req)
 	if err != nil {
 		return nil, err
@@ -370,10 +369,12 @@ func (r *registries) get(ctx context.Context, u *url.URL, offset int64) (*http.R
 	return resp, nil
 }
 
-func rangeFrom(offset int64) http.Header {
+// rangeFrom asks for the rest of a blob. Some registries understand a range
+// only if it has an end.
+func rangeFrom(offset, size int64) http.Header {
 	h := http.Header{}
 	if offset > 0 {
-		h.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+		h.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, size-1))
 	}
 	return h
 }

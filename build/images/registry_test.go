@@ -268,7 +268,7 @@ func TestCutAtAnyByteIsResumedByTheNextRun(t *testing.T) {
 		contents(t, mustImage(t, second, tr.ref("a:1")))
 		want := []string(nil)
 		if at > 0 {
-			want = []string{fmt.Sprintf("bytes=%d-", at)}
+			want = []string{fmt.Sprintf("bytes=%d-%d", at, whole-1)}
 		}
 		if got := tr.ranges; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("cut at %d: second run asked for %v, want %v", at, got, want)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hooksmith/build/docker"
+	"hooksmith/build/fetch"
 )
 
 // Sources finds images for one platform. The zero value asks registries only,
@@ -233,8 +234,8 @@ func (s *Sources) setUp() (err error) {
 	}
 	s.registries = &registries{
 		store: s.store, trust: trust, keychain: s.Keychain, mirrors: s.Mirrors, offline: s.Offline,
-		transport: &patient{next: trust, tries: s.Retries, pause: s.Backoff, log: s.Log},
-		retries:   s.Retries, pause: s.Backoff, stall: s.stall, progress: s.Progress, log: s.Log,
+		transport: &patient{next: &fetch.Paced{Next: trust, Stall: s.stall}, tries: s.Retries, pause: s.Backoff, log: s.Log},
+		retries:   s.Retries, pause: s.Backoff, progress: s.Progress, log: s.Log,
 		slots: make(chan struct{}, parallelDownloads), hosts: map[string]*endpoint{},
 	}
 	s.daemon = &daemon{docker: &s.Docker, store: s.store, platform: s.Platform, offline: s.Offline, progress: s.Progress, log: s.Log}

@@ -4,12 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// maxTags bounds what a registry may list.
-const maxTags = 100_000
+// Bounds of what a registry may list. A page may be empty, and name itself as
+// the next one.
+const (
+	maxTags     = 100_000
+	maxTagPages = 1000
+	maxTagPage  = 16 << 20
+)
 
 // Tags lists the tags of a repository, such as ghcr.io/owner/name, as the
 // first of its mirrors and its registry does that answers.
@@ -43,7 +49,7 @@ func (s *Sources) Tags(ctx context.Context, repository string) ([]string, error)
 }
 
 func (s *Sources) tagsOf(ctx context.Context, e *endpoint) ([]string, error) {
-	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(s.Keychain), remote.WithTransport(s.registries.transport))
+	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(s.Keychain), remote.WithTransport(capped{s.registries.transport, maxTagPage}))
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +58,10 @@ func (s *Sources) tagsOf(ctx context.Context, e *endpoint) ([]string, error) {
 		return nil, err
 	}
 	var tags []string
-	for pages.HasNext() {
+	for n := 0; pages.HasNext(); n++ {
+		if n == maxTagPages {
+			return nil, fmt.Errorf("it lists more than %d pages of tags", maxTagPages)
+		}
 		page, err := pages.Next(ctx)
 		if err != nil {
 			return nil, err
@@ -62,4 +71,18 @@ func (s *Sources) tagsOf(ctx context.Context, e *endpoint) ([]string, error) {
 		}
 	}
 	return tags, nil
+}
+
+// capped is a transport whose answers have at most so many bytes.
+type capped struct {
+	next  http.RoundTripper
+	bytes int64
+}
+
+func (c capped) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := c.next.RoundTrip(req)
+	if err == nil {
+		resp.Body = http.MaxBytesReader(nil, resp.Body, c.bytes)
+	}
+	return resp, err
 }
