@@ -92,12 +92,8 @@ func (f *foreign) ask(ctx context.Context, ref string) *foreignImage {
 // resolve parses the expanded template, finds all images, and merges their
 // labels into the template.
 func (p *Plan) resolve(ctx context.Context) error {
-	var files []linuxkit.Source
-	for _, t := range p.template {
-		files = append(files, linuxkit.Source{Name: t.Name, Data: linuxkit.Expand(t.Data, p.vars)})
-	}
 	var err error
-	if p.cfg, err = linuxkit.Parse(files...); err != nil {
+	if p.cfg, err = p.expanded(); err != nil {
 		return err
 	}
 	if err := p.checkKernelImage(); err != nil {
@@ -166,6 +162,15 @@ func (p *Plan) hashSources() error {
 		p.inputs = append(p.inputs, Input{Kind: "file", Name: f.Source.Value, SHA256: hex.EncodeToString(h.Sum(nil))})
 	}
 	return nil
+}
+
+// expanded is the template with the values of its variables.
+func (p *Plan) expanded() (*linuxkit.Config, error) {
+	var files []linuxkit.Source
+	for _, t := range p.template {
+		files = append(files, linuxkit.Source{Name: t.Name, Data: linuxkit.Expand(t.Data, p.vars)})
+	}
+	return linuxkit.Parse(files...)
 }
 
 // resolver finds images for LinuxKit: our own, then those of others.

@@ -33,7 +33,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, lookupEnv func(string) (s
 		isTerminal: isTerminal,
 	}
 	dumb, _ := lookupEnv("TERM")
-	a.progress = newProgress(stderr, a.isTerminal(stderr) && dumb != "dumb", time.Now)
+	a.progress = newProgress(stderr, hasRoom(stderr) && dumb != "dumb", time.Now)
 	a.log = slog.New(slog.NewTextHandler(a.progress, &slog.HandlerOptions{Level: a.level}))
 	return a
 }
@@ -42,6 +42,17 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, lookupEnv func(string) (s
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// hasRoom tells whether stream is a terminal that bars can be drawn on: those
+// of script and of some CI systems are 0 wide and 0 high.
+func hasRoom(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	width, height, err := term.GetSize(int(f.Fd())) // fails where there is no terminal
+	return err == nil && width > 0 && height > 0
 }
 
 // printJSON writes a result as indented JSON to stdout.

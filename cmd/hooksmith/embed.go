@@ -11,6 +11,7 @@ import (
 
 	"hooksmith/build"
 	"hooksmith/build/fetch"
+	"hooksmith/configs"
 )
 
 func newEmbed(a *app) *cobra.Command {
@@ -51,7 +52,7 @@ func (o *embedInputs) options(ctx context.Context, a *app, args []string) (build
 		return build.Options{}, err
 	}
 	opt := build.Options{
-		Flavor: flavor, Vars: map[string]string{}, Log: a.log, Observer: a.progress, Program: program(),
+		Flavor: flavor, Vars: map[string]string{}, Configs: configs.FS, Log: a.log, Observer: a.progress, Program: program(),
 		Cache: &fetch.Cache{Dir: o.in.cache(), Offline: o.in.offline, Observer: a.progress, Log: a.log},
 	}
 	sources, err := o.in.images.sources(ctx, a, &opt, o.in.cache(), o.in.offline)
@@ -77,7 +78,9 @@ func newEmbedPlan(a *app) *cobra.Command {
 		Short: "Print which images would be embedded, and what they cost",
 		Long: `Find the images for the flavor's architecture, and print their names and digests,
 their sizes, the layers that they share, and the memory that all of them take in every
-machine that boots. Layers that are not in the cache are downloaded; a build uses them.`,
+machine that boots. Layers that are not in the cache are downloaded; a build uses them.
+For flavors with LinuxKit's init a build makes a single layer of each image, and the
+plan shows that.`,
 		Example: `  # what a list of images costs on arm64
   hooksmith embed plan hook-debian-arm64 --images-file images.txt
 
@@ -115,6 +118,11 @@ func (a *app) printEmbedPlan(plan *build.EmbedPlan) error {
 	fmt.Fprintf(w, "total\t\t%s\t%s\t%d\n", byteCount(plan.CompressedBytes), byteCount(plan.MemoryBytes), plan.Layers)
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if plan.Flattened {
+		if _, err := fmt.Fprint(a.stdout, "\nThe flavor's init is not hooksmith's: each image becomes a single layer, with another ID and without its digest.\n"); err != nil {
+			return err
+		}
 	}
 	_, err := fmt.Fprintf(a.stdout, "\nThe images take %s of memory in every machine; the smallest needs %d MiB more RAM to boot.\n", byteCount(plan.MemoryBytes), plan.RAMMiB)
 	return err

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/creack/pty"
 )
 
 // buffer is a bytes.Buffer for several writers.
@@ -92,6 +94,31 @@ func TestProgressBars(t *testing.T) {
 	}
 	if !strings.HasSuffix(got, "late: started\nlate: done in 0s\n") {
 		t.Errorf("after Close: %q", got[max(0, len(got)-100):])
+	}
+}
+
+// A terminal without a size has no bars, and is told in lines.
+func TestProgressNoRoom(t *testing.T) {
+	user, tty, err := pty.Open()
+	if err != nil {
+		t.Skip(err)
+	}
+	defer user.Close()
+	defer tty.Close()
+	for _, tt := range []struct {
+		size pty.Winsize
+		bars bool
+	}{{pty.Winsize{Cols: 0, Rows: 0}, false}, {pty.Winsize{Cols: 80, Rows: 0}, false}, {pty.Winsize{Cols: 80, Rows: 24}, true}} {
+		if err := pty.Setsize(tty, &tt.size); err != nil {
+			t.Fatal(err)
+		}
+		a := newApp(tty, tty, tty, func(string) (string, bool) { return "", false })
+		if a.progress.tty != tt.bars {
+			t.Errorf("%dx%d: bars %t, want %t", tt.size.Cols, tt.size.Rows, a.progress.tty, tt.bars)
+		}
+	}
+	if hasRoom(&buffer{}) {
+		t.Error("bars in what is no terminal")
 	}
 }
 
