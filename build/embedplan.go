@@ -151,9 +151,9 @@ func (m measure) planned(stored embed.Stored, img embed.Image) (*PlannedImage, e
 	return p, nil
 }
 
-// ExportEmbed writes the images of Options.Embed as an OCI layout, a folder or
-// a .tar, from which another hooksmith builds without a network.
-func ExportEmbed(ctx context.Context, opt Options, dest string) (err error) {
+// ExportEmbed writes the images of Options.Embed as an OCI layout, from which
+// another hooksmith builds without a network.
+func ExportEmbed(ctx context.Context, opt Options, dest embed.Dest) (err error) {
 	b, err := planOnlyEmbed(ctx, opt)
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func ExportEmbed(ctx context.Context, opt Options, dest string) (err error) {
 			}
 		}
 	}
-	task := b.observer().Begin("writing "+dest, 0)
+	task := b.observer().Begin("writing "+dest.Path, 0)
 	err = embed.Export(ctx, dest, b.embedded, task.Add)
 	task.Done(err)
 	return err

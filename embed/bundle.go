@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -41,10 +42,9 @@ type BundleVersion struct {
 
 // BundleImage is an action, or the worker.
 type BundleImage struct {
-	Name   string   // "image2disk", "tink-worker"
-	URI    string   // reference with a tag
-	Digest string   // "sha256:..."; "": the bundle has none
-	Arch   []string // "amd64", "arm64"; nil: the bundle does not say
+	Name   string // "image2disk", "tink-worker"
+	URI    string // reference with a tag
+	Digest string // "sha256:..."; "": the bundle has none
 }
 
 // bundleFile is what is read of a bundle. The fields of a version's tinkerbell
@@ -53,11 +53,27 @@ type bundleFile struct {
 	Kind string `yaml:"kind"`
 	Spec struct {
 		Versions []struct {
-			Kubernetes string         `yaml:"kubeVersion"`
+			Kubernetes versionText    `yaml:"kubeVersion"`
 			Tinkerbell map[string]any `yaml:"tinkerbell"`
 		} `yaml:"versionsBundles"`
 		Releases []any `yaml:"releases"`
 	} `yaml:"spec"`
+}
+
+// versionText is a version as it is written: without quotes 1.30 is a number
+// to YAML, and that number is 1.3.
+type versionText string
+
+func (v *versionText) UnmarshalYAML(node ast.Node) error {
+	switch node.(type) {
+	case *ast.StringNode, *ast.FloatNode, *ast.IntegerNode, *ast.NullNode:
+	default:
+		return fmt.Errorf("kubeVersion is %q: want a version such as \"1.30\"", node)
+	}
+	if t := node.GetToken(); t != nil && node.Type() != ast.NullType {
+		*v = versionText(t.Value)
+	}
+	return nil
 }
 
 // ParseBundle reads a bundle. File names it in errors.
@@ -69,13 +85,14 @@ func ParseBundle(file string, data []byte) (*Bundle, error) {
 	b := &Bundle{file: file}
 	for i, v := range raw.Spec.Versions {
 		found := map[string]BundleImage{}
+		kubernetes := string(v.Kubernetes)
 		if err := findImages(v.Tinkerbell, found, 0); err != nil {
-			return nil, fmt.Errorf("bundle %s: Kubernetes %s: %w", file, cmp.Or(v.Kubernetes, strconv.Itoa(i+1)), err)
+			return nil, fmt.Errorf("bundle %s: Kubernetes %s: %w", file, cmp.Or(kubernetes, strconv.Itoa(i+1)), err)
 		}
 		images := slices.SortedFunc(maps.Values(found), func(x, y BundleImage) int { return strings.Compare(x.Name, y.Name) })
-		b.Versions = append(b.Versions, BundleVersion{Kubernetes: v.Kubernetes, Images: images})
+		b.Versions = append(b.Versions, BundleVersion{Kubernetes: kubernetes, Images: images})
 	}
-	if !slices.ContainsFunc(b.Versions, func(v BundleVersion) bool { return len(v.Images) > 0 }) {
+	if !slices.ContainsFunc(b.Versions, BundleVersion.hasImages) {
 		return nil, fmt.Errorf("bundle %s: it lists no actions of Tinkerbell (%s): is it for another provider?", file, strings.Join(actionPaths, ", "))
 	}
 	return b, nil
@@ -88,6 +105,10 @@ func decodeBundle(data []byte) (*bundleFile, error) {
 		return nil, fmt.Errorf("%d bytes; a bundle has at most %d", len(data), maxBundle)
 	case len(text) == 0:
 		return nil, errors.New("it is empty")
+	case bytes.HasPrefix(text, []byte("\x1f\x8b")):
+		return nil, errors.New("it is compressed with gzip: unpack it first, with gunzip")
+	case bytes.IndexByte(text, 0) >= 0:
+		return nil, errors.New("it is no text: a bundle is YAML, and if it came compressed it has to be unpacked first")
 	case text[0] == '<':
 		return nil, errors.New("this is a HTML page, not YAML: a proxy's login or an error page? A bundle's URL ends in bundle-release.yaml")
 	}
@@ -189,24 +210,22 @@ func addImage(object map[string]any, uri string, found map[string]BundleImage) e
 	}
 	w, err := newWant(uri, "")
 	if err != nil {
-		return fmt.Errorf("image %q: %w", uri, err)
+		return err
 	}
 	name, err := baseName(uri)
 	if err != nil {
 		return err
 	}
 	image := BundleImage{Name: name, URI: uri, Digest: w.Digest}
-	if d, ok := object["imageDigest"].(string); ok && d != "" {
-		if _, err := v1.NewHash(d); err != nil {
+	switch d := object["imageDigest"].(type) {
+	case nil:
+	case string:
+		if _, err := v1.NewHash(d); err != nil && d != "" {
 			return fmt.Errorf("image %s: imageDigest %q: %w", uri, d, err)
 		}
-		image.Digest = d
-	}
-	list, _ := object["arch"].([]any)
-	for _, arch := range list {
-		if s, ok := arch.(string); ok {
-			image.Arch = append(image.Arch, s)
-		}
+		image.Digest = cmp.Or(d, image.Digest)
+	default:
+		return fmt.Errorf("image %s: imageDigest is %v, want text: sha256: and 64 digits", uri, d)
 	}
 	if len(found) == maxActions {
 		return fmt.Errorf("more than %d images", maxActions)
@@ -229,7 +248,10 @@ func (b *Bundle) Wants(kubernetes string) ([]Want, error) {
 		wanted := minor(kubernetes)
 		versions = slices.DeleteFunc(versions, func(v BundleVersion) bool { return minor(v.Kubernetes) != wanted })
 		if len(versions) == 0 {
-			return nil, fmt.Errorf("bundle %s is for Kubernetes %s, not %s", b.file, strings.Join(b.kubernetes(), ", "), kubernetes)
+			return nil, fmt.Errorf("bundle %s is for Kubernetes %s, not %s", b.file, b.kubernetes(func(BundleVersion) bool { return true }), kubernetes)
+		}
+		if !slices.ContainsFunc(versions, BundleVersion.hasImages) {
+			return nil, fmt.Errorf("bundle %s has no actions of Tinkerbell for Kubernetes %s, only for %s", b.file, kubernetes, b.kubernetes(BundleVersion.hasImages))
 		}
 	}
 	var list []Want
@@ -261,13 +283,17 @@ func (b *Bundle) Wants(kubernetes string) ([]Want, error) {
 	return list, nil
 }
 
-// kubernetes are the versions that the bundle is for.
-func (b *Bundle) kubernetes() []string {
+func (v BundleVersion) hasImages() bool { return len(v.Images) > 0 }
+
+// kubernetes lists those versions of the bundle that match, for errors.
+func (b *Bundle) kubernetes(match func(BundleVersion) bool) string {
 	var out []string
 	for _, v := range b.Versions {
-		out = append(out, cmp.Or(v.Kubernetes, "(unnamed)"))
+		if match(v) {
+			out = append(out, cmp.Or(v.Kubernetes, "(unnamed)"))
+		}
 	}
-	return out
+	return strings.Join(out, ", ")
 }
 
 // minor is a Kubernetes version without v, patch and build.

@@ -13,6 +13,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
 
+func destOf(t *testing.T, path string) Dest {
+	t.Helper()
+	dest, err := ParseDest(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dest
+}
+
 // TestExport: a layout that other tools read, and from which the same set comes
 // back.
 func TestExport(t *testing.T) {
@@ -26,10 +35,10 @@ func TestExport(t *testing.T) {
 	dir := t.TempDir()
 	for _, dest := range []string{filepath.Join(dir, "layout"), filepath.Join(dir, "set.tar")} {
 		var written int64
-		if err := Export(t.Context(), dest, set, func(n int64) { written += n }); err != nil {
+		if err := Export(t.Context(), destOf(t, dest), set, func(n int64) { written += n }); err != nil {
 			t.Fatal(err)
 		}
-		list, err := ReadExport(dest)
+		list, _, err := ReadExport(dest)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,12 +55,12 @@ func TestExport(t *testing.T) {
 	}
 	blob := filepath.Join(dir, "layout", "blobs", "sha256", must(base.Digest()).Hex)
 	before := must(os.Stat(blob))
-	if err := Export(t.Context(), filepath.Join(dir, "layout"), set, nil); err != nil || !os.SameFile(before, must(os.Stat(blob))) {
+	if err := Export(t.Context(), destOf(t, filepath.Join(dir, "layout")), set, nil); err != nil || !os.SameFile(before, must(os.Stat(blob))) {
 		t.Errorf("what was there was written again: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := Export(ctx, filepath.Join(dir, "stopped.tar"), set, nil)
+	err := Export(ctx, destOf(t, filepath.Join(dir, "stopped.tar")), set, nil)
 	if _, there := os.Stat(filepath.Join(dir, "stopped.tar")); !errors.Is(err, context.Canceled) || there == nil {
 		t.Errorf("cancelled: %v", err)
 	}
@@ -77,14 +86,14 @@ func TestReadExport(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	list, err := ReadExport(foreign)
-	if err != nil || len(list) != 1 || list[0].Names[0] != "ghcr.io/x/y:1" {
-		t.Errorf("another tool's layout: %+v, %v", list, err)
+	list, unnamed, err := ReadExport(foreign)
+	if err != nil || len(list) != 1 || list[0].Names[0] != "ghcr.io/x/y:1" || len(unnamed) != 1 || !strings.HasSuffix(unnamed[0], " latest") {
+		t.Errorf("another tool's layout: %+v, %q, %v", list, unnamed, err)
 	}
 	entry := `{"manifests":[{"mediaType":"x","size":1,"digest":"` + digest("a") + `","annotations":{"dev.hooksmith.embed":`
 	for index, want := range map[string]string{
 		"<html>":                             "index.json",
-		`{"manifests":[]}`:                   "no images with names",
+		`{"manifests":[]}`:                   "it has no images",
 		`{"manifests":[{"digest":"md5:x"}]}`: "index.json",
 		entry + `"{"}}]}`:                    "dev.hooksmith.embed",
 		entry + `"{\"source\":\"A B\"}"}}]}`: "A B",
@@ -92,7 +101,7 @@ func TestReadExport(t *testing.T) {
 		entry + `"{\"source\":\"a\",\"names\":[\"a\"]}"}}]}`:          "not as docker has it",
 		entry + `"{\"source\":\"a\",\"digests\":[\"sha256:1\"]}"}}]}`: "dev.hooksmith.embed",
 	} {
-		if _, err := ReadExport(write(index)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := ReadExport(write(index)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", index, err, want)
 		}
 	}

@@ -70,6 +70,9 @@ func parseLine(fields []string, at string) (Want, error) {
 		}
 	}
 	if len(fields) > 1 {
+		if fields[1] == "true" || fields[1] == "false" { // upstream would name it true:latest
+			return w, fmt.Errorf("%q is where the new name belongs; a line is: SOURCE [NAME [true]]", fields[1])
+		}
 		name, err := tagged(fields[1])
 		if err != nil {
 			return w, err

@@ -1,7 +1,7 @@
 package embed
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -28,8 +28,8 @@ type Want struct {
 	Names  []string // in the store, with tags, as docker shows them: 127.0.0.1/embedded/cexec:latest
 	Origin string   // who wants it, for messages: "bundle.yaml: Kubernetes 1.30", "images.txt:3", "--agent"
 
-	// FromList is set for what a bundle lists: a name that somebody asks for
-	// expressly wins over it.
+	// FromList is set for what a bundle or an export lists: a name that
+	// somebody asks for expressly wins over it.
 	FromList bool
 }
 
@@ -54,6 +54,14 @@ func Agent(source string) (Want, error) {
 // a slash is one below Prefix.
 func Parse(text string) (Want, error) {
 	source, name, renamed := strings.Cut(text, "=")
+	switch {
+	case text == "":
+		return Want{}, errors.New("the value is empty: want IMAGE or IMAGE=NAME[:TAG] (is a shell variable unset?)")
+	case source == "":
+		return Want{}, fmt.Errorf("%s: there is no image before the =: want IMAGE=NAME[:TAG] (is a shell variable unset?)", text)
+	case renamed && name == "":
+		return Want{}, fmt.Errorf("%s: there is no name after the =: want IMAGE=NAME[:TAG], or IMAGE alone to keep its own", text)
+	}
 	w, err := newWant(source, "--embed "+text)
 	if err != nil {
 		return w, err
@@ -93,25 +101,34 @@ func ownName(source string) ([]string, error) {
 	if _, byDigest := named.(reference.Digested); byDigest && !isTagged {
 		return nil, nil
 	}
-	name, err := tagged(source)
+	name, err := withTag(named)
 	return []string{name}, err
 }
 
-// tagged is a name as docker keeps it: familiar, with a tag, without a digest.
+// tagged is a name as docker keeps it: familiar, and with a tag. Like docker
+// tag it takes no digest, which nobody can give to an image.
 func tagged(name string) (string, error) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return "", fmt.Errorf("name %q: %w", name, err)
 	}
+	if _, byDigest := named.(reference.Digested); byDigest {
+		return "", fmt.Errorf("name %q: a name has no digest, want NAME[:TAG]; a digest after the image chooses what is embedded", name)
+	}
+	return withTag(named)
+}
+
+// withTag is the familiar form with a tag and without a digest.
+func withTag(named reference.Named) (string, error) {
 	tag := "latest"
 	if t, ok := named.(reference.Tagged); ok {
 		tag = t.Tag()
 	}
-	withTag, err := reference.WithTag(reference.TrimNamed(named), tag)
+	full, err := reference.WithTag(reference.TrimNamed(named), tag)
 	if err != nil {
-		return "", fmt.Errorf("name %q: %w", name, err)
+		return "", fmt.Errorf("name %q: %w", named, err)
 	}
-	return reference.FamiliarString(withTag), nil
+	return reference.FamiliarString(full), nil
 }
 
 // digestName is the reference by digest as docker keeps it in its store.
@@ -143,60 +160,6 @@ func baseName(source string) (string, error) {
 		return "", fmt.Errorf("image %q: %w", source, err)
 	}
 	return path.Base(reference.Path(named)), nil
-}
-
-// Merge makes one set of several lists: one Want for each image, sorted by
-// name. Of two images that want one name, the one that was asked for expressly
-// has it; that two such do is an error. Dropped are images that have lost
-// their only name.
-func Merge(lists ...[]Want) (set, dropped []Want, err error) {
-	all := slices.Concat(lists...)
-	slices.SortStableFunc(all, func(x, y Want) int {
-		return cmp.Compare(rank(x), rank(y)) // express ones first
-	})
-	owner := map[string]int{} // name -> index in set
-	index := map[string]int{} // image -> index in set
-	for _, w := range all {
-		names := w.Names
-		w.Names = nil
-		i, known := index[w.key()]
-		if !known {
-			i = len(set)
-			set = append(set, w)
-		}
-		for _, name := range names {
-			switch at, taken := owner[name]; {
-			case !taken:
-				owner[name] = i
-				set[i].Names = append(set[i].Names, name)
-			case at != i && !w.FromList:
-				return nil, nil, fmt.Errorf("%s and %s both want the name %s, for %s and %s: give one of them another name", set[at].Origin, w.Origin, name, set[at].Source, w.Source)
-			}
-		}
-		if !known && len(names) > 0 && len(set[i].Names) == 0 {
-			w.Names = names
-			dropped, set = append(dropped, w), set[:i]
-			continue
-		}
-		index[w.key()] = i
-	}
-	for i := range set {
-		slices.Sort(set[i].Names)
-	}
-	slices.SortFunc(set, func(x, y Want) int {
-		return cmp.Or(slices.Compare(x.Names, y.Names), strings.Compare(x.Source, y.Source), strings.Compare(x.Digest, y.Digest))
-	})
-	return set, dropped, nil
-}
-
-// key tells images apart: what has the same reference and digest is one.
-func (w Want) key() string { return w.Ref() }
-
-func rank(w Want) int {
-	if w.FromList {
-		return 1
-	}
-	return 0
 }
 
 // HasWorker reports whether a set has the image that EKS Anywhere starts.

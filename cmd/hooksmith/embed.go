@@ -12,6 +12,7 @@ import (
 	"hooksmith/build"
 	"hooksmith/build/fetch"
 	"hooksmith/configs"
+	"hooksmith/embed"
 )
 
 func newEmbed(a *app) *cobra.Command {
@@ -20,7 +21,8 @@ func newEmbed(a *app) *cobra.Command {
 		Short: "Container images that HookOS brings along",
 		Long: `Images that 'hooksmith build' embeds are there when docker starts: no registry is
 asked, nothing is loaded. These commands show what embedding images costs, and write
-them for a site without a network. They take the same flags as 'hooksmith build'.`,
+them for a site without a network. Of the flags of 'hooksmith build' they have those
+that name images and say where images come from.`,
 		Example: `  # what the actions of a bundle cost
   hooksmith embed plan --bundle bundle.yaml --agent ghcr.io/tinkerbell/tink-agent:v0.20.0`,
 	}
@@ -131,17 +133,23 @@ func (a *app) printEmbedPlan(plan *build.EmbedPlan) error {
 func newEmbedExport(a *app) *cobra.Command {
 	var o embedInputs
 	cmd := &cobra.Command{
-		Use:   "export {DIR | FILE.tar} [FLAVOR]",
+		Use:   "export {DIR | FILE.tar | -} [FLAVOR]",
 		Short: "Write the images for a site without a network",
-		Long: `Write the images for the flavor's architecture as an OCI layout, into a folder or one
-.tar. At the other site 'hooksmith build --from' embeds them without a network, under the
-same names, with the same digests. Interrupted, the same command goes on with a folder
-where it was.`,
+		Long: `Write the images for the flavor's architecture as an OCI layout, into a folder, one
+.tar, or as a tar to standard output (-). At the other site 'hooksmith build --from'
+embeds them without a network, under the same names, with the same digests.
+
+A folder is new, empty, or one that this command wrote before: that then holds these
+images and no others. What it has already is checked and left, damaged files are written
+again; interrupted, the same command goes on where it was.`,
 		Example: `  # here
   hooksmith embed export images.tar --bundle bundle.yaml --agent ghcr.io/tinkerbell/tink-agent:v0.20.0
 
   # there
-  hooksmith build --from images.tar`,
+  hooksmith build --from images.tar
+
+  # through a pipe
+  hooksmith embed export - --bundle bundle.yaml | ssh site 'cat >images.tar'`,
 		Args: cobra.RangeArgs(1, 2),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			if len(args) == 0 {
@@ -150,14 +158,24 @@ where it was.`,
 			return completeFlavors(cmd, nil, toComplete)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			dest, err := embed.ParseDest(args[0], a.stdout)
+			if err != nil {
+				return &usageError{err}
+			}
+			if dest.Stream != nil && a.isTerminal(a.stdout) {
+				return usagef("a tar is not for a terminal: write it to a pipe or a file, as in hooksmith embed export images.tar")
+			}
+			if err := dest.Check(); err != nil {
+				return err
+			}
 			opt, err := o.options(cmd.Context(), a, args[1:])
 			if err != nil {
 				return err
 			}
-			if err := build.ExportEmbed(cmd.Context(), opt, args[0]); err != nil {
-				return err
+			err = build.ExportEmbed(cmd.Context(), opt, dest)
+			if err == nil && dest.Stream == nil {
+				_, err = fmt.Fprintln(a.stdout, args[0])
 			}
-			_, err = fmt.Fprintln(a.stdout, args[0])
 			return err
 		},
 	}

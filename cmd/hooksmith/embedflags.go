@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"hooksmith/build"
+	"hooksmith/build/fetch"
 	"hooksmith/build/images"
 	"hooksmith/embed"
 )
@@ -20,31 +22,40 @@ type embedFlags struct {
 
 func (o *embedFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.bundle, "bundle", "", "embed the actions of this EKS Anywhere bundle, `FILE` or URL")
-	f.StringVar(&o.kubernetes, "kube-version", "", "of the bundle, only the images for this Kubernetes `VERSION` (default: those for all)")
-	f.StringVar(&o.agent, "agent", "", "embed this `IMAGE` as the worker, 127.0.0.1/embedded/tink-worker")
+	text := func(value *string, name, usage string) {
+		f.Func(name, usage, func(given string) error {
+			if given == "" { // it would mean that nothing is embedded
+				return fmt.Errorf("it is empty: is a shell variable unset? Give a value, or leave --%s out", name)
+			}
+			*value = given
+			return nil
+		})
+	}
+	text(&o.bundle, "bundle", "embed the actions of this EKS Anywhere bundle, `FILE` or URL; - is stdin")
+	text(&o.kubernetes, "kube-version", "of the bundle, only the images for this Kubernetes `VERSION` (default: those for all)")
+	text(&o.agent, "agent", "embed this `IMAGE` as the worker, 127.0.0.1/embedded/tink-worker")
 	f.StringArrayVar(&o.images, "embed", nil, "embed this `IMAGE`; =NAME[:TAG] after it makes it 127.0.0.1/embedded/NAME (repeatable)")
-	f.StringVar(&o.file, "images-file", "", "embed the images of this `FILE`: on each line SOURCE [NAME [true]], true to remove the name SOURCE")
-	f.StringVar(&o.from, "from", "", "embed what 'hooksmith embed export' wrote to this `DIR` or .tar, without a network")
+	text(&o.file, "images-file", "embed the images of this `FILE`: on each line SOURCE [NAME [true]], true to remove the name SOURCE; - is stdin")
+	text(&o.from, "from", "embed what 'hooksmith embed export' wrote to this `DIR` or .tar; its images come from nowhere else")
 }
 
 // apply reads what the flags name and puts the set into the options.
 func (o *embedFlags) apply(ctx context.Context, a *app, opt *build.Options, sources *images.Sources) error {
-	var lists [][]embed.Want
+	if err := o.checkStdin(opt); err != nil {
+		return err
+	}
+	lists := make([][]embed.Want, 0, 4)
+	list, err := o.fromExport(a, sources)
+	if err != nil {
+		return err
+	}
+	lists = append(lists, list)
 	for _, read := range []func(context.Context, *app, *build.Options) ([]embed.Want, error){o.fromBundle, o.fromFile, o.fromFlags} {
 		list, err := read(ctx, a, opt)
 		if err != nil {
 			return err
 		}
 		lists = append(lists, list)
-	}
-	if o.from != "" {
-		list, err := embed.ReadExport(o.from)
-		if err != nil {
-			return fmt.Errorf("--from: %w", err)
-		}
-		lists = append(lists, list)
-		sources.Layouts = append([]string{o.from}, sources.Layouts...)
 	}
 	set, dropped, err := embed.Merge(lists...)
 	if err != nil {
@@ -57,6 +68,63 @@ func (o *embedFlags) apply(ctx context.Context, a *app, opt *build.Options, sour
 	return nil
 }
 
+// checkStdin refuses that two flags read it.
+func (o *embedFlags) checkStdin(opt *build.Options) error {
+	var readers []string
+	for _, f := range opt.Files {
+		if f.Name == "-" {
+			readers = append(readers, "--file -")
+		}
+	}
+	if o.bundle == "-" {
+		readers = append(readers, "--bundle -")
+	}
+	if o.file == "-" {
+		readers = append(readers, "--images-file -")
+	}
+	if len(readers) > 1 {
+		return usagef("%s: only one of them can read standard input: give a file to the others", strings.Join(readers, " and "))
+	}
+	return nil
+}
+
+// fromExport reads --from. Its images are looked for there and nowhere else.
+func (o *embedFlags) fromExport(a *app, sources *images.Sources) ([]embed.Want, error) {
+	if o.from == "" {
+		return nil, nil
+	}
+	if err := notURL("--from", o.from); err != nil {
+		return nil, err
+	}
+	list, unnamed, err := embed.ReadExport(o.from)
+	if err != nil {
+		return nil, fmt.Errorf("--from: %w", err)
+	}
+	for _, image := range unnamed {
+		a.log.Warn("an image of --from is left out: its layout has no complete name for it", "image", image,
+			"fix", "name it with --layout "+o.from+" --embed REPOSITORY@DIGEST=NAME")
+	}
+	if sources.OnlyIn == nil {
+		sources.OnlyIn = map[string]string{}
+	}
+	for _, w := range list {
+		sources.OnlyIn[w.Ref()] = o.from
+	}
+	return list, nil
+}
+
+// notURL refuses a URL, with the way out, where a flag takes a file.
+func notURL(flag, value string) error {
+	scheme, path, isURL := strings.Cut(value, "://")
+	switch {
+	case !isURL:
+		return nil
+	case strings.EqualFold(scheme, "file"):
+		return usagef("%s %s: give the path alone, %s", flag, value, path)
+	}
+	return usagef("%s %s: no such URL can be read here: download it first, and give the file", flag, value)
+}
+
 func (o *embedFlags) fromBundle(ctx context.Context, a *app, opt *build.Options) ([]embed.Want, error) {
 	if o.bundle == "" {
 		if o.kubernetes != "" {
@@ -66,7 +134,7 @@ func (o *embedFlags) fromBundle(ctx context.Context, a *app, opt *build.Options)
 	}
 	data, err := o.readBundle(ctx, a, opt)
 	if err != nil {
-		return nil, fmt.Errorf("--bundle: %w", err)
+		return nil, err
 	}
 	b, err := embed.ParseBundle(o.bundle, data)
 	if err != nil {
@@ -74,22 +142,42 @@ func (o *embedFlags) fromBundle(ctx context.Context, a *app, opt *build.Options)
 	}
 	list, err := b.Wants(o.kubernetes)
 	if err != nil {
-		return nil, fmt.Errorf("--kube-version: %w", err)
+		return nil, &usageError{fmt.Errorf("--kube-version: %w", err)}
 	}
 	return list, nil
 }
 
 func (o *embedFlags) readBundle(ctx context.Context, a *app, opt *build.Options) ([]byte, error) {
-	if strings.HasPrefix(o.bundle, "http://") || strings.HasPrefix(o.bundle, "https://") {
+	scheme, rest, _ := strings.Cut(o.bundle, "://")
+	switch scheme = strings.ToLower(scheme); {
+	case rest == "":
+	case scheme == "http", scheme == "https":
 		const limit = 4 << 20
-		return opt.Cache.Latest(ctx, []string{o.bundle}, limit)
+		data, err := opt.Cache.Latest(ctx, []string{scheme + "://" + rest}, limit)
+		switch {
+		case err == nil:
+			return data, nil
+		case errors.Is(err, fetch.ErrOffline):
+			return nil, withHint(fmt.Errorf("--bundle: %w", err), "without --offline it is downloaded, and kept")
+		}
+		return nil, withHint(fmt.Errorf("--bundle: %w", err), "does the URL open elsewhere? https://anywhere-assets.eks.amazonaws.com/releases/eks-a/manifest.yaml lists "+
+			"the bundle of each release as bundleManifestUrl; a bundle that was downloaded is given as a file")
+	default:
+		return nil, notURL("--bundle", o.bundle)
 	}
-	return readFile(a, o.bundle)
+	data, err := readFile(a, o.bundle)
+	if err != nil {
+		return nil, fmt.Errorf("--bundle: %w", err)
+	}
+	return data, nil
 }
 
 func (o *embedFlags) fromFile(_ context.Context, a *app, _ *build.Options) ([]embed.Want, error) {
 	if o.file == "" {
 		return nil, nil
+	}
+	if err := notURL("--images-file", o.file); err != nil {
+		return nil, err
 	}
 	data, err := readFile(a, o.file)
 	if err != nil {
