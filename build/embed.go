@@ -157,16 +157,9 @@ func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embedded
 		return nil, err
 	}
 	task := b.observer().Begin("embedding images", 0)
-	unpack := func(ctx context.Context, l *embed.Layer) (embeddedTree, error) {
-		t, err := b.layers.tree(ctx, []v1.Layer{l})
-		if err != nil {
-			return embeddedTree{}, fmt.Errorf("%s: %w", strings.Join(usersOf(store, l), ", "), err)
-		}
-		task.Add(t.Size())
-		return embeddedTree{name: groupEmbed + " " + l.Name(), tree: t.Place(embedDir), holds: usersOf(store, l)}, nil
-	}
+	e := embedding{b, ctx, newPool(), task}
 	out := make([]embeddedTree, len(store.Layers)+1)
-	if out[0], err = unpack(ctx, store.Head); err != nil {
+	if out[0], err = e.unpacked(ctx, store.Head); err != nil {
 		task.Done(err)
 		return nil, err
 	}
@@ -174,18 +167,10 @@ func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embedded
 		below := []*rootfs.Tree{base, out[0].tree}
 		b.ahead.Over(slices.DeleteFunc(below, func(t *rootfs.Tree) bool { return t == nil })...)
 	}
-	work := newPool()
 	for i, l := range store.Layers {
-		const inflation = 4 // about how many times larger a layer is unpacked, with the work of unpacking it
-		work.add(job{inflation * weight(l.ImageLayer()), func(ctx context.Context) (err error) {
-			out[i+1], err = unpack(ctx, l)
-			if seg := b.embedSegment(out[i+1]); err == nil && b.ahead != nil {
-				work.add(job{seg.Tree.Size(), func(ctx context.Context) error { return b.ahead.Compress(ctx, seg) }})
-			}
-			return err
-		}})
+		e.work.add(e.job(l, &out[i+1]))
 	}
-	err = work.run(ctx, min(runtime.GOMAXPROCS(0), 4)) // each takes up to 70 MB
+	err = e.work.run(ctx, min(runtime.GOMAXPROCS(0), 4)) // each takes up to 90 MB
 	task.Done(err)
 	if err == nil && !b.ownTemplateInit() {
 		out[0].tree, err = b.withMountScript(out[0].tree)
@@ -327,7 +312,7 @@ func (b *builder) embedMissing(ctx context.Context) ([]v1.Image, error) {
 	}
 	var missing []v1.Image
 	for i, stored := range store.Images {
-		if slices.ContainsFunc(stored.Layers, func(l *embed.Layer) bool { return !b.layers.cached(l) }) {
+		if slices.ContainsFunc(stored.Layers, func(l *embed.Layer) bool { return !b.storedCached(l) }) {
 			missing = append(missing, b.embedded[i].Image)
 		}
 	}

@@ -145,6 +145,17 @@ func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (*os.File
 	})
 }
 
+// storedTar is the tar of a layer of docker's store, for one who reads it
+// although it went into its segment.
+func (s *layers) storedTar(ctx context.Context, l *embed.Layer) (io.ReaderAt, error) {
+	f, err := s.unpacked(ctx, l.Identity(), l)
+	if err != nil {
+		return nil, err
+	}
+	s.adopt(f)
+	return f, nil
+}
+
 // tar opens the uncompressed layer for reading. The caller closes it.
 func (s *layers) tar(ctx context.Context, l v1.Layer) (io.ReadCloser, error) {
 	if isGenerated(l) {

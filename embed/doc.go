@@ -6,9 +6,9 @@
 // caller finds the images; NewStore (store.go) then lays them out as dockerd's
 // overlay2 graph driver has them in /var/lib/docker: layers, image IDs and
 // digests are kept, so that dockerd finds them when it starts and has nothing
-// to load. No daemon is asked, nothing is unpacked to disk, and nobody has to
-// be root: each layer is a tar that is made of the image layer's tar while it
-// is read (translate.go), and the same image gives the same bytes.
+// to load. No daemon is asked, and nobody has to be root: the files of each
+// layer come out of the image layer's tar while it is read (translate.go), so
+// that nothing need be unpacked, and the same image gives the same bytes.
 //
 // Open store.go first, then layer.go and translate.go.
 package embed

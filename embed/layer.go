@@ -18,14 +18,14 @@ import (
 
 // layerVersion is part of the identity of layers: a change of this package
 // that gives other bytes for the same image layer needs another one.
-const layerVersion = "1"
+const layerVersion = "2"
 
 // Layer is a part of a store: all that dockerd keeps about one image layer. It
 // is a v1.Layer whose tar is made from the image layer's while it is read.
 type Layer struct {
 	name     string
 	identity string
-	produce  func(*tarWriter) error
+	produce  func(*output) error
 
 	chain  v1.Hash
 	diffID v1.Hash
@@ -120,18 +120,32 @@ func (s *stream) Close() error {
 func (l *Layer) WriteTo(w io.Writer) (int64, error) {
 	c := &countWriter{w: w}
 	buffered := bufio.NewWriterSize(c, copyBuffer)
-	t := &tarWriter{Writer: tar.NewWriter(buffered)}
-	err := l.produce(t)
+	t := tar.NewWriter(buffered)
+	err := l.WriteEntries(t)
 	if err == nil {
 		err = t.Close()
 	}
 	if err == nil {
 		err = buffered.Flush()
 	}
+	return c.n, err
+}
+
+// EntryWriter takes the entries of a tar as tar.Writer does: a header, then as
+// many bytes as it says.
+type EntryWriter interface {
+	WriteHeader(hdr *tar.Header) error
+	io.Writer
+}
+
+// WriteEntries writes the entries of what Uncompressed returns, as they come
+// out of the image layer: nothing is kept but their names.
+func (l *Layer) WriteEntries(w EntryWriter) error {
+	err := l.produce(&output{EntryWriter: w})
 	if err != nil && l.image != nil {
 		err = fmt.Errorf("layer %s: %w", l.diffID, err)
 	}
-	return c.n, err
+	return err
 }
 
 type countWriter struct {
@@ -147,19 +161,20 @@ func (c *countWriter) Write(p []byte) (int, error) {
 
 // write makes the store's part of an image layer (docker-store layout: see
 // moby daemon/graphdriver/overlay2 and layer/filestore.go).
-func (l *Layer) write(w *tarWriter) error {
+func (l *Layer) write(w *output) error {
 	id, link := cacheID(l.chain)
 	base, db := overlayDir+"/"+id, layerDir+"/"+l.chain.Hex
 	// Docker writes `committed` when a layer gets its first child, which is
 	// the first container at the latest: it is only ever mounted for reading.
 	files := []file{
-		dir(base, 0o710), dir(base+"/diff", 0o755),
+		dir(base, 0o710),
 		text(base+"/link", 0o644, []byte(link)), text(base+"/committed", 0o600, nil),
 		{hdr: tar.Header{Typeflag: tar.TypeSymlink, Name: linkDir + "/" + link, Linkname: "../" + id + "/diff", Mode: 0o777}},
 	}
 	if l.below != nil {
 		files = append(files, text(base+"/lower", 0o644, []byte(lower(l.below))), dir(base+"/work", 0o700))
 	}
+	files = append(files, dir(base+"/diff", 0o755)) // last, because the layer may describe its root
 	if err := w.files(files); err != nil {
 		return err
 	}
@@ -184,7 +199,7 @@ type verifier interface{ Verifies() v1.Hash }
 
 // translate writes the layer's files, and returns tar-split.json.gz and the
 // size that docker shows.
-func (l *Layer) translate(w *tarWriter, prefix string) (split []byte, size int64, err error) {
+func (l *Layer) translate(w *output, prefix string) (split []byte, size int64, err error) {
 	rc, err := l.image.Uncompressed()
 	if err != nil {
 		return nil, 0, err
@@ -208,9 +223,9 @@ func (l *Layer) translate(w *tarWriter, prefix string) (split []byte, size int64
 	return split, t.size, nil
 }
 
-// tarWriter writes files of ours and of others.
-type tarWriter struct {
-	*tar.Writer
+// output writes files of ours and of others.
+type output struct {
+	EntryWriter
 	buf []byte
 }
 
@@ -231,7 +246,7 @@ func text(name string, mode int64, data []byte) file {
 // storeTime is that of the store's own files.
 var storeTime = time.Unix(0, 0)
 
-func (w *tarWriter) files(list []file) error {
+func (w *output) files(list []file) error {
 	for _, f := range list {
 		f.hdr.ModTime = storeTime
 		if err := w.WriteHeader(&f.hdr); err != nil {
@@ -247,10 +262,10 @@ func (w *tarWriter) files(list []file) error {
 const copyBuffer = 256 << 10
 
 // copy copies the content of a file.
-func (w *tarWriter) copy(r io.Reader) error {
+func (w *output) copy(r io.Reader) error {
 	if w.buf == nil {
 		w.buf = make([]byte, copyBuffer)
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{w.Writer}, struct{ io.Reader }{r}, w.buf)
+	_, err := io.CopyBuffer(struct{ io.Writer }{w.EntryWriter}, struct{ io.Reader }{r}, w.buf)
 	return err
 }

@@ -250,7 +250,7 @@ func (m *metadata) layer() (*Layer, error) {
 	}
 	return &Layer{
 		name: "names of images", identity: "docker-store-head-1-" + hex.EncodeToString(h.Sum(nil)),
-		produce: func(w *tarWriter) error { return w.files(files) },
+		produce: func(w *output) error { return w.files(files) },
 	}, nil
 }
 

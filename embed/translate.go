@@ -45,7 +45,7 @@ const (
 // there (view.go): owner and mode of a directory that it only names in paths,
 // which would else hide the real ones, and the content of a hard link's target.
 type translator struct {
-	w      *tarWriter
+	w      *output
 	prefix string // diff/ of the layer
 	below  *Layer
 	lower  *view // made when it is needed
@@ -68,7 +68,7 @@ type item struct {
 	kids   int    // of a directory: ever put into it
 }
 
-func newTranslator(w *tarWriter, prefix string, below *Layer) *translator {
+func newTranslator(w *output, prefix string, below *Layer) *translator {
 	return &translator{
 		w: w, prefix: prefix, below: below,
 		items:     map[string]item{".": {isDir: true}},

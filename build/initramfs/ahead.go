@@ -57,6 +57,11 @@ func (a *Ahead) Compress(ctx context.Context, seg Segment) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("segment %q: %w", seg.Name, err), made.remove())
 	}
+	return a.put(key, made)
+}
+
+// put keeps a part for Write.
+func (a *Ahead) put(key string, made part) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, twice := a.parts[key]; twice {

@@ -132,12 +132,3 @@ func compressFile(b *testing.B, name string, out io.Writer, enc encoder) {
 		b.Fatal(err)
 	}
 }
-
-// noHash is a hash.Hash that does nothing.
-type noHash struct{}
-
-func (noHash) Write(p []byte) (int, error) { return len(p), nil }
-func (noHash) Sum(b []byte) []byte         { return b }
-func (noHash) Reset()                      {}
-func (noHash) Size() int                   { return 0 }
-func (noHash) BlockSize() int              { return 1 }

@@ -64,6 +64,19 @@ func (c Compression) encoder(level int, size int64) encoder {
 	return zstdEncoder(level, size, runtime.GOMAXPROCS(0))
 }
 
+// streamEncoder is the encoder for about so many bytes, if there is one that
+// need not know them.
+func (c Compression) streamEncoder(level int, about int64) (enc encoder, ok bool) {
+	switch c {
+	case None, Gzip:
+		return c.encoder(level, about), true
+	}
+	if isLong(cmp.Or(level, defaultLevel)) {
+		return longEncoder(zstdlong.Options{About: about}), true
+	}
+	return encoder{}, false
+}
+
 type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
@@ -99,6 +112,10 @@ type zstdLevel struct {
 // fastest (BenchmarkZstdLevels): programs share much, far apart.
 const firstLong, lastLong = 3, 9
 
+const defaultLevel = 3
+
+func isLong(level int) bool { return level >= firstLong && level <= lastLong }
+
 // zstdLevels is chosen by measurement (BenchmarkZstdLevels). The kernel takes
 // windows up to 128 MiB, which it allocates while it unpacks, so they are not
 // larger than the content calls for: a small tree at level 22 had no room for
@@ -119,12 +136,9 @@ var zstdLevels = []zstdLevel{
 // checksum that it verifies. Jobs have a fixed size and at least two run at
 // once, for the encoder makes other bytes if it may run only one.
 func zstdEncoder(level int, size int64, procs int) encoder {
-	const defaultLevel, jobMemory = 3, 64 << 20
-	if level == 0 {
-		level = defaultLevel
-	}
-	if level >= firstLong && level <= lastLong {
-		return longEncoder(size)
+	const jobMemory = 64 << 20
+	if level = cmp.Or(level, defaultLevel); isLong(level) {
+		return longEncoder(zstdlong.Options{Size: size})
 	}
 	i := 0
 	for level > zstdLevels[i].upTo {
@@ -150,8 +164,7 @@ func zstdEncoder(level int, size int64, procs int) encoder {
 }
 
 // longEncoder finds repetitions anywhere in the last 64 MiB.
-func longEncoder(size int64) encoder {
-	opt := zstdlong.Options{Size: size}
+func longEncoder(opt zstdlong.Options) encoder {
 	open := func(w io.Writer) (io.WriteCloser, error) { return zstdlong.NewWriter(w, opt) }
 	return encoder{open: open, memory: zstdlong.Memory(opt), verify: true}
 }

@@ -50,10 +50,15 @@ func (p *plan) write(ctx context.Context, w *counter) error {
 	if err != nil {
 		return err
 	}
+	return a.end()
+}
+
+// end writes what ends an archive.
+func (a *archiver) end() error {
 	if err := a.header(trailer, &rootfs.Inode{}, linkOf{names: 1}, 0, 0); err != nil {
 		return err
 	}
-	_, err = w.Write(zeros[:-w.n&(blockSize-1)])
+	_, err := a.w.Write(zeros[:-a.w.n&(blockSize-1)])
 	return err
 }
 

@@ -190,7 +190,15 @@ func (p plan) part(ctx context.Context, opt Options, memory *semaphore.Weighted)
 
 // compressed makes the segment, or finds it in the cache under its key.
 func (p plan) compressed(ctx context.Context, key string, opt Options, memory *semaphore.Weighted) (made part, err error) {
-	write := func(ctx context.Context, f rereadable) (Info, error) { return p.writeTo(ctx, f, opt.Progress, memory) }
+	write := func(ctx context.Context, f rereadable) (Info, error) {
+		enc := p.seg.Compression.encoder(p.seg.Level, p.size)
+		info, err := compressTo(ctx, f, enc, memory, func(w *counter) error {
+			w.progress = opt.Progress
+			return p.write(ctx, w)
+		})
+		info.Name, info.Entries = p.seg.Name, p.entries
+		return info, err
+	}
 	if opt.Cache != nil {
 		return fromCache(ctx, p, key, opt, write)
 	}
@@ -204,19 +212,19 @@ func (p plan) compressed(ctx context.Context, key string, opt Options, memory *s
 type rereadable interface {
 	io.Writer
 	io.ReaderAt
+	io.WriterAt
 }
 
-// writeTo compresses the segment into an empty file, and verifies it.
-func (p plan) writeTo(ctx context.Context, f rereadable, progress func(int64), memory *semaphore.Weighted) (Info, error) {
-	enc := p.seg.Compression.encoder(p.seg.Level, p.size)
+// compressTo compresses what write writes into an empty file, and verifies it.
+func compressTo(ctx context.Context, f rereadable, enc encoder, memory *semaphore.Weighted, write func(*counter) error) (Info, error) {
 	need := min(enc.memory, memoryLimit)
 	if err := memory.Acquire(ctx, need); err != nil {
 		return Info{}, err
 	}
-	info, err := compress(ctx, f, p, enc, progress)
+	info, err := compress(f, enc, write)
 	memory.Release(need)
 	if err == nil && enc.verify {
-		err = verify(ctx, f, info, memory)
+		info.SHA256, err = verify(ctx, f, info, memory)
 	}
 	return info, err
 }
@@ -233,15 +241,18 @@ func largestFirst(plans []plan) []int {
 
 // compress writes one segment. The encoder is always closed, which ends its
 // goroutines; after a failure it compresses into nothing.
-func compress(ctx context.Context, file io.Writer, p plan, enc encoder, progress func(int64)) (Info, error) {
-	out := &sink{w: file, hash: sha256.New()}
+func compress(file rereadable, enc encoder, write func(*counter) error) (Info, error) {
+	out := &sink{w: file, at: file, hash: noHash{}}
+	if !enc.verify { // else it is hashed when it is read back
+		out.hash = sha256.New()
+	}
 	z, err := enc.open(out)
 	if err != nil {
 		return Info{}, err
 	}
-	in := &counter{w: bufio.NewWriterSize(z, copyBuffer), out: out, progress: progress}
+	in := &counter{w: bufio.NewWriterSize(z, copyBuffer), out: out}
 	in.direct, _ = z.(copier)
-	err = p.write(ctx, in)
+	err = write(in)
 	if err == nil {
 		err = in.flush()
 	}
@@ -253,14 +264,14 @@ func compress(ctx context.Context, file io.Writer, p plan, enc encoder, progress
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{
-		Name:     p.seg.Name,
-		Size:     out.n,
-		Unpacked: in.n,
-		Entries:  p.entries,
-		SHA256:   hex.EncodeToString(out.hash.Sum(nil)),
-	}, nil
+	return Info{Size: out.n, Unpacked: in.n, SHA256: hex.EncodeToString(out.hash.Sum(nil))}, nil
 }
+
+// noHash costs nothing.
+type noHash struct{ hash.Hash }
+
+func (noHash) Write(p []byte) (int, error) { return len(p), nil }
+func (noHash) Sum(b []byte) []byte         { return b }
 
 // writeSize is how much is written to a file at once. For more, Linux looks
 // for large pieces of free memory, on ext4 since 6.16: on a machine that has
@@ -272,6 +283,7 @@ const writeSize = 64 << 10
 // write fails; what follows is dropped.
 type sink struct {
 	w    io.Writer
+	at   io.WriterAt // the same
 	hash hash.Hash
 	n    int64
 	mu   sync.Mutex
@@ -292,6 +304,16 @@ func (s *sink) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// PatchHead replaces what was written first. It is for encoders whose results
+// are hashed later.
+func (s *sink) PatchHead(p []byte) error {
+	if s.failed() == nil {
+		_, err := s.at.WriteAt(p, 0)
+		s.stop(err)
+	}
+	return nil
 }
 
 // stop keeps the first error.

@@ -33,12 +33,12 @@ func TestVerify(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			info := infos[0]
 			r := bytes.NewReader(tt.change(&info, bytes.Clone(good)))
-			if err := verify(t.Context(), r, info, semaphore.NewWeighted(192<<20)); !errors.Is(err, tt.want) {
+			if _, err := verify(t.Context(), r, info, semaphore.NewWeighted(192<<20)); !errors.Is(err, tt.want) {
 				t.Errorf("%v, want %v", err, tt.want)
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			if err := verify(ctx, r, info, semaphore.NewWeighted(192<<20)); !errors.Is(err, context.Canceled) {
+			if _, err := verify(ctx, r, info, semaphore.NewWeighted(192<<20)); !errors.Is(err, context.Canceled) {
 				t.Errorf("cancelled: %v", err)
 			}
 		})

@@ -134,10 +134,10 @@ func Load(r io.ReaderAt, index []byte) (*Layer, error) {
 	return l, nil
 }
 
-// probe reads the last byte that the index needs.
+// probe reads the last byte that the index needs, if the tar is there.
 func (l *Layer) probe() error {
 	var one [1]byte
-	if l.size == 0 {
+	if _, later := l.src.r.(*Later); later || l.size == 0 {
 		return nil
 	}
 	if n, err := l.src.r.ReadAt(one[:], l.size-1); n == 0 {

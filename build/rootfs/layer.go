@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync"
 )
 
 // Layer is the index of one uncompressed layer tar: what its entries say and
@@ -63,6 +64,54 @@ func Index(r io.ReaderAt, size int64) (*Layer, error) {
 			return nil, fmt.Errorf("tar entry %q: %w", hdr.Name, err)
 		}
 	}
+}
+
+// Indexer makes the index of a tar while it is written.
+type Indexer struct{ l *Layer }
+
+// NewIndexer returns an Indexer of an empty tar.
+func NewIndexer() *Indexer {
+	return &Indexer{&Layer{src: &source{}, size: math.MaxInt64}}
+}
+
+// Add indexes the entry of a header whose content begins at off. It returns
+// its path, and its inode if it is neither another name of a file nor a
+// whiteout. Errors are those of Index.
+func (x *Indexer) Add(hdr *tar.Header, off int64) (path string, n *Inode, err error) {
+	before := len(x.l.entries)
+	if err := x.l.index(hdr, off); err != nil || len(x.l.entries) == before {
+		return "", nil, err
+	}
+	e := &x.l.entries[before]
+	if e.kind != kindNode {
+		return e.path, nil, nil
+	}
+	inode := e.inode
+	return e.path, &inode, nil
+}
+
+// Layer returns the index of the tar, which has size bytes and is at r.
+func (x *Indexer) Layer(r io.ReaderAt, size int64) *Layer {
+	x.l.src.r, x.l.size = r, size
+	return x.l
+}
+
+// Later is a tar that is made when the first content is read from it.
+type Later struct {
+	Make func() (io.ReaderAt, error)
+
+	once sync.Once
+	r    io.ReaderAt
+	err  error
+}
+
+// ReadAt implements io.ReaderAt.
+func (l *Later) ReadAt(p []byte, off int64) (int, error) {
+	l.once.Do(func() { l.r, l.err = l.Make() })
+	if l.err != nil {
+		return 0, l.err
+	}
+	return l.r.ReadAt(p, off)
 }
 
 // Name says by what name the caller knows all bytes of the tar, such as their

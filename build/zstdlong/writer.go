@@ -19,7 +19,15 @@ type Options struct {
 	// Size is how many bytes will be written, 0 if that is not known. It saves
 	// memory where it is less than Window. Close refuses another number.
 	Size int64
+	// About is a guess where Size is 0: it too saves memory. The frame is the
+	// same whatever it is, and that of the right Size if the underlying writer
+	// is a Patcher.
+	About int64
 }
+
+// Patcher is an underlying writer that can replace what it was given first:
+// the header, which names the window, once it is known how little of it is used.
+type Patcher interface{ PatchHead(p []byte) error }
 
 // Bounds of Options.Window.
 const (
@@ -57,7 +65,7 @@ type Writer struct {
 
 // Memory is what a Writer of these options takes, in bytes, roughly.
 func Memory(opt Options) int64 {
-	return int64(capacity(opt)) + tablesMemory
+	return int64(firstCapacity(opt)) + tablesMemory
 }
 
 const tablesMemory = 8<<sparseLog + 8<<nearLog + 4*maxBlock + 12*maxBlock/4
@@ -69,6 +77,15 @@ func capacity(opt Options) int {
 	all := window + min(window, 16<<20) + step
 	if opt.Size > 0 {
 		all = int(min(int64(all), opt.Size))
+	}
+	return all
+}
+
+// firstCapacity is what the Writer begins with.
+func firstCapacity(opt Options) int {
+	all := capacity(opt)
+	if opt.Size == 0 && opt.About > 0 {
+		all = int(min(int64(all), max(opt.About, step)))
 	}
 	return all
 }
@@ -86,7 +103,7 @@ func windowOf(opt Options) int {
 
 // NewWriter returns a Writer of a frame to w. The caller closes it.
 func NewWriter(w io.Writer, opt Options) (*Writer, error) {
-	if opt.Window < 0 || opt.Window > MaxWindow || opt.Size < 0 {
+	if opt.Window < 0 || opt.Window > MaxWindow || opt.Size < 0 || opt.About < 0 {
 		return nil, fmt.Errorf("zstd: a window of %d bytes for %d is not between 0 and %d", opt.Window, opt.Size, MaxWindow)
 	}
 	z := &Writer{w: w, opt: opt, window: windowOf(opt), sum: xxhash.New()}
@@ -149,15 +166,19 @@ func (z *Writer) room() ([]byte, error) {
 		return nil, err
 	}
 	if z.buf == nil {
-		z.buf = make([]byte, 0, capacity(z.opt))
+		z.buf = make([]byte, 0, firstCapacity(z.opt))
 		z.long.table, z.match.near = make([]seen, 1<<sparseLog), make([]seen, 1<<nearLog)
 	}
 	if len(z.buf) == cap(z.buf) {
-		if z.opt.Size > 0 && z.n >= z.opt.Size {
+		switch all := capacity(z.opt); {
+		case z.opt.Size > 0 && z.n >= z.opt.Size:
 			z.err = fmt.Errorf("zstd: more than the %d bytes that were announced", z.opt.Size)
 			return nil, z.err
+		case cap(z.buf) < all: // there is more than it was about
+			z.buf = append(make([]byte, 0, all), z.buf...)
+		default:
+			z.slide()
 		}
-		z.slide()
 	}
 	return z.buf[len(z.buf):min(cap(z.buf), z.done+step)], nil
 }
@@ -191,11 +212,26 @@ func (z *Writer) Close() error {
 		z.err = fmt.Errorf("zstd: %d bytes instead of the %d that were announced", z.n, z.opt.Size)
 	}
 	if z.err == nil {
-		z.compress(true)
+		z.end()
 	}
 	z.closed, z.buf, z.long.table = true, nil, nil
 	z.match.near = nil
 	return z.err
+}
+
+// end writes what is left, with the window of a frame whose size was known.
+func (z *Writer) end() {
+	known := z.opt
+	if z.n > 0 {
+		known.Size = z.n
+	}
+	used := windowOf(known)
+	late := z.head && used < z.window // nothing is further back than that
+	z.window = used
+	z.compress(true)
+	if p, ok := z.w.(Patcher); ok && late && z.err == nil {
+		z.err = p.PatchHead(z.appendHeader(nil))
+	}
 }
 
 // compress writes the blocks of what is not compressed yet.

@@ -207,7 +207,7 @@ func TestSlide(t *testing.T) {
 }
 
 func TestOptionsAndErrors(t *testing.T) {
-	for _, opt := range []Options{{Window: -1}, {Window: MaxWindow + 1}, {Size: -1}} {
+	for _, opt := range []Options{{Window: -1}, {Window: MaxWindow + 1}, {Size: -1}, {About: -1}} {
 		if _, err := NewWriter(io.Discard, opt); err == nil {
 			t.Errorf("%+v: no error", opt)
 		}
@@ -314,3 +314,59 @@ func BenchmarkWriter(b *testing.B) {
 		b.ReportMetric(float64(len(pack(b, content, Options{}, 1<<20))), "bytes")
 	}
 }
+
+// patched is an underlying writer whose head can be replaced.
+type patched struct{ bytes.Buffer }
+
+func (p *patched) PatchHead(head []byte) error {
+	copy(p.Bytes(), head)
+	return nil
+}
+
+// TestUnknownSize: the frame is that of the known size, whatever was guessed.
+func TestUnknownSize(t *testing.T) {
+	all := contents()
+	long := code(3, 3*step+100)
+	for _, n := range []int{1, 1023, 1024, 1025, maxBlock - 1, maxBlock, maxBlock + 1, step - 1, step, step + 1, 2 * step, 3*step + 100} {
+		all[fmt.Sprint(n, " bytes")] = long[:n]
+	}
+	for name, content := range all {
+		if len(content) == 0 {
+			continue // 0 means unknown
+		}
+		want := pack(t, content, Options{Size: int64(len(content))}, 1<<30)
+		for _, about := range []int{0, 1, len(content) / 2, len(content), 3 * len(content)} {
+			var out patched
+			z, err := NewWriter(&out, Options{About: int64(about)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := z.Write(content); err != nil {
+				t.Fatal(err)
+			}
+			if err := z.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(out.Bytes(), want) {
+				t.Errorf("%s, about %d: another frame than with the size", name, about)
+			}
+		}
+	}
+}
+
+// TestPatchFails: an error of the underlying writer is the Writer's.
+func TestPatchFails(t *testing.T) {
+	z, _ := NewWriter(unpatchable{}, Options{})
+	_, err := z.Write(make([]byte, 2*step))
+	if err == nil {
+		err = z.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "no patch") {
+		t.Errorf("%v", err)
+	}
+}
+
+type unpatchable struct{}
+
+func (unpatchable) Write(p []byte) (int, error) { return len(p), nil }
+func (unpatchable) PatchHead([]byte) error      { return errors.New("no patch") }

@@ -1,0 +1,142 @@
+package build
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"hooksmith/build/fetch"
+	"hooksmith/build/initramfs"
+	"hooksmith/build/rootfs"
+	"hooksmith/embed"
+)
+
+// orderedLayer is a layer that can be streamed.
+func orderedLayer() v1.Layer {
+	return tarLayer(
+		tar.Header{Typeflag: tar.TypeDir, Name: "./", Mode: 0o711},
+		tar.Header{Typeflag: tar.TypeDir, Name: "usr/", Mode: 0o750, Uid: 3, Gid: 4},
+		tar.Header{Typeflag: tar.TypeReg, Name: "usr/zebra", Mode: 0o4755, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\x00\x02"}},
+		tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/link", Linkname: "zebra", Mode: 0o777},
+		tar.Header{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755},
+		tar.Header{Typeflag: tar.TypeReg, Name: "etc/.wh..wh..opq"},
+		tar.Header{Typeflag: tar.TypeReg, Name: "etc/caf\xe9", Mode: 0o600, Uid: 100000, Gid: 1 << 31},
+		tar.Header{Typeflag: tar.TypeReg, Name: "usr/.wh.gone"},
+		tar.Header{Typeflag: tar.TypeFifo, Name: "usr/pipe", Mode: 0o622},
+	)
+}
+
+// unorderedLayers are some whose archives are made of their tars.
+func unorderedLayers() map[string]v1.Layer {
+	dir := tar.Header{Typeflag: tar.TypeDir, Name: "usr/", Mode: 0o750}
+	file := tar.Header{Typeflag: tar.TypeReg, Name: "usr/a", Mode: 0o600}
+	late := dir
+	late.Mode = 0o700
+	return map[string]v1.Layer{
+		"hard link":                tarLayer(dir, file, tar.Header{Typeflag: tar.TypeLink, Name: "usr/b", Linkname: "usr/a"}),
+		"implied directory":        tarLayer(file),
+		"directory described anew": tarLayer(dir, file, late),
+		"no order at all":          tarLayer(file, dir),
+	}
+}
+
+// storeLayers are the layers of the store of one image.
+func storeLayers(t *testing.T, b *builder) []*embed.Layer {
+	t.Helper()
+	return must(b.embedStore(t.Context())).Layers
+}
+
+// TestStoredIndex: the index that is made while a layer is read is that of its
+// tar, so that the contents are found in the tar when they are needed.
+func TestStoredIndex(t *testing.T) {
+	base, upper := embedLayers()
+	layers := unorderedLayers()
+	layers["base"], layers["upper"], layers["ordered"] = base, upper, orderedLayer()
+	for name, l := range layers {
+		b := must(embedder(&fetch.Cache{Dir: t.TempDir()}, imageMap{"a": testImage(t, v1.Config{}, l)}, want(t, "a=first")))
+		defer b.layers.Close()
+		stored := storeLayers(t, b)[0]
+		var out bytes.Buffer
+		must(stored.WriteTo(&out))
+		wanted := must(must(rootfs.Index(bytes.NewReader(out.Bytes()), int64(out.Len()))).MarshalBinary())
+		read := must(readEntries(t.Context(), stored, nil))
+		if !bytes.Equal(must(read.MarshalBinary()), wanted) {
+			t.Errorf("%s: the index differs from that of the tar", name)
+		}
+	}
+}
+
+// TestStreamedLayers: a layer comes out as it is, streamed or not, and only
+// what cannot be streamed has a tar in the cache.
+func TestStreamedLayers(t *testing.T) {
+	layers := unorderedLayers()
+	layers["ordered"] = orderedLayer()
+	for name, l := range layers {
+		source := imageMap{"a": testImage(t, v1.Config{}, l)}
+		written := func(level int) (map[string]string, []string, bool) {
+			b := must(embedder(&fetch.Cache{Dir: t.TempDir()}, source, want(t, "a=first")))
+			defer b.layers.Close()
+			b.opt.Level = level
+			var out bytes.Buffer
+			must(b.writeEmbedded(t.Context(), &out, t.TempDir()))
+			files, attributes := unpacked(t, &out)
+			return files, attributes, b.layers.cached(storeLayers(t, b)[0])
+		}
+		files, attributes, spooled := written(3)
+		wantFiles, wantAttributes, always := written(12) // an encoder that has to know the size
+		if !maps.Equal(files, wantFiles) || !slices.Equal(attributes, wantAttributes) {
+			t.Errorf("%s:\n%v %v\ninstead of\n%v %v", name, files, attributes, wantFiles, wantAttributes)
+		}
+		if spooled != (name != "ordered") || !always {
+			t.Errorf("%s: a tar in the cache: %v, at level 12: %v", name, spooled, always)
+		}
+	}
+}
+
+// TestStreamedAgain: the bytes are the same whatever of them the cache has
+// kept, and without the layers if that is all.
+func TestStreamedAgain(t *testing.T) {
+	cache := &fetch.Cache{Dir: t.TempDir()}
+	source := imageMap{"a": testImage(t, v1.Config{}, orderedLayer())}
+	build := func(source imageMap) []byte {
+		b := must(embedder(cache, source, want(t, "a=first")))
+		defer b.layers.Close()
+		var out bytes.Buffer
+		must(b.writeEmbedded(t.Context(), &out, t.TempDir()))
+		return out.Bytes()
+	}
+	before := build(source)
+	derived := must(filepath.Glob(filepath.Join(cache.Dir, "derived", "*", "*")))
+	if len(derived) < 4 {
+		t.Fatalf("the cache has only %q", derived)
+	}
+	for _, gone := range derived {
+		if err := os.Remove(gone); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(build(source), before) {
+			t.Errorf("other bytes without %s", gone)
+		}
+	}
+	b := must(embedder(cache, source, want(t, "a=first")))
+	b.ahead = initramfs.NewAhead(initramfs.Options{Cache: cache, Program: b.opt.Program})
+	if l := storeLayers(t, b)[0]; !b.storedCached(l) {
+		t.Error("all that is needed is in the cache, and the layer would be downloaded")
+	}
+	if !bytes.Equal(build(imageMap{"a": testImage(t, v1.Config{}, unreadable{orderedLayer()})}), before) {
+		t.Error("other bytes without the layer")
+	}
+}
+
+// unreadable is a layer whose blob is gone.
+type unreadable struct{ v1.Layer }
+
+func (unreadable) Uncompressed() (io.ReadCloser, error) { return nil, errors.New("the blob is gone") }
