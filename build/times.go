@@ -26,6 +26,9 @@ func (l *lostTimes) note(of string, t *rootfs.Tree) {
 			return nil
 		}
 		if l.files++; l.files == 1 {
+			if _, inLayer, ok := strings.Cut(p, "/diff/"); ok && strings.HasPrefix(p, embedDir+"/overlay2/") {
+				p = inLayer
+			}
 			l.example = fmt.Sprintf("%q of %s", "/"+p, n.ModTime.UTC().Format(time.RFC3339))
 		}
 		return nil

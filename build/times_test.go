@@ -30,7 +30,7 @@ func TestWarnTimes(t *testing.T) {
 		want   []string // of the only line
 	}{
 		{images: []string{"a"}},
-		{[]string{"a", "b", "c"}, []string{"files=3", "/diff/late", "2107-01-01T00:00:00Z", " of b:latest; layer ", " of c:latest", "1970 to 2106"}},
+		{[]string{"a", "b", "c"}, []string{"files=3", `\"/late\" of 2107`, "2107-01-01T00:00:00Z", " of b:latest; layer ", " of c:latest", "1970 to 2106"}},
 	} {
 		var wants []embed.Want
 		for _, ref := range tt.images {
