@@ -144,7 +144,17 @@ func execute(name string, command []string) error {
 	if len(command) == 0 {
 		command = []string{"sh"}
 	}
-	_, err = unix.IoctlGetTermios(0, unix.TCGETS)
-	args := oci.Runc{Bin: bin, Root: RuncRoot}.ExecArgs(name, err == nil, command)
+	args := oci.Runc{Bin: bin, Root: RuncRoot}.ExecArgs(name, onTerminal(0, 1), command)
 	return fmt.Errorf("running %s: %w", bin, unix.Exec(bin, args, os.Environ()))
+}
+
+// onTerminal tells whether all of these are terminals. What is written to a pipe or a file must not go through one, which
+// changes bytes: docker save | ssh.
+func onTerminal(fds ...int) bool {
+	for _, fd := range fds {
+		if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
+			return false
+		}
+	}
+	return true
 }

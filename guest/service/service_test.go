@@ -349,3 +349,22 @@ func TestFollowLogs(t *testing.T) {
 		log.Close()
 	})
 }
+
+// TestOnTerminal: what is piped does not go through a terminal.
+func TestOnTerminal(t *testing.T) {
+	tty, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer tty.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	terminal, pipe := int(tty.Fd()), int(w.Fd())
+	if !onTerminal(terminal, terminal) || onTerminal(terminal, pipe) || onTerminal(pipe, terminal) {
+		t.Error("a terminal is where both ends are one")
+	}
+}
