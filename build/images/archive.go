@@ -35,25 +35,18 @@ func (s storeContent) open(_ context.Context, d v1.Descriptor) (io.ReadCloser, e
 	return f, err
 }
 
-// available reports whether the store has an image whole, and marks all of it
-// as used. What it does not know to be an image counts as available.
-func (s storeContent) available(ctx context.Context, d v1.Descriptor) bool {
-	m, err := readManifest(ctx, s, d)
+// size marks the blob as used.
+func (s storeContent) size(h v1.Hash) int64 {
+	f, err := s.store.open(h)
 	if err != nil {
-		return false
+		return -1
 	}
-	if m.image == nil {
-		return true
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return -1
 	}
-	if !s.has(m.image.Config.Digest, m.image.Config.Size) {
-		return false
-	}
-	for _, l := range m.image.Layers {
-		if !s.has(l.Digest, l.Size) {
-			return false
-		}
-	}
-	return true
+	return st.Size()
 }
 
 // imported returns what pick takes of the images that key stands for. They are
@@ -62,11 +55,13 @@ func (s *store) imported(ctx context.Context, key string, want v1.Platform, pick
 	defer s.locks.Lock(key)()
 	if known := s.recall(key); known != nil {
 		ds, err := pick(known)
-		if err != nil {
+		if err != nil && !errors.Is(err, errNotCopied) {
 			return nil, err
 		}
-		if _, err := choose(ctx, storeContent{s}, ds, want); err == nil {
-			return ds, nil
+		if err == nil {
+			if _, err := choose(ctx, storeContent{s}, ds, want); err == nil {
+				return ds, nil
+			}
 		}
 	}
 	images, err := bring()
@@ -102,7 +97,7 @@ func (s *store) archiveImages(ctx context.Context, file string, want v1.Platform
 	if err != nil {
 		return nil, err
 	}
-	key := fmt.Sprintf("archive %s %d %d", abs, st.Size(), st.ModTime().UnixNano())
+	key := fmt.Sprintf("whole archive %s %d %d", abs, st.Size(), st.ModTime().UnixNano())
 	return s.imported(ctx, key, want, pick, func() ([]named, error) {
 		add, done := progress.start("reading "+filepath.Base(file), st.Size())
 		images, err := s.importArchive(ctx, &counted{f, add})
@@ -129,6 +124,7 @@ type unpacked struct {
 	files map[string]v1.Descriptor // by cleaned path; the media type says how a layer is compressed
 	links map[string]string
 	texts map[string][]byte // manifest.json, index.json
+	cut   bool              // the tar has no end
 }
 
 // importArchive reads what `docker save` writes, of all versions: the old form
@@ -142,7 +138,7 @@ func (s *store) importArchive(ctx context.Context, r io.Reader) ([]named, error)
 	}
 	defer release()
 	u := &unpacked{s: s, files: map[string]v1.Descriptor{}, links: map[string]string{}, texts: map[string][]byte{}}
-	if err := u.read(ctx, tar.NewReader(plain)); err != nil {
+	if err := u.read(ctx, plain); err != nil {
 		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
 	var images []named
@@ -151,19 +147,20 @@ func (s *store) importArchive(ctx context.Context, r io.Reader) ([]named, error)
 		if err != nil {
 			return nil, err
 		}
-		for _, n := range all {
-			// The containerd store names indexes of which it has a part.
-			if s.has(n.Desc.Digest, n.Desc.Size) {
-				images = append(images, n)
-			}
+		if images, err = u.inventory().whole(ctx, all); err != nil {
+			return nil, err
 		}
 	}
 	if raw := u.texts["manifest.json"]; raw != nil {
 		old, err := u.saved(ctx, raw)
-		if err != nil && len(images) == 0 {
+		incomplete := (*incompleteError)(nil)
+		if err != nil && (len(images) == 0 || errors.As(err, &incomplete)) {
 			return nil, err
 		}
 		images = append(images, old...)
+	}
+	if u.cut {
+		return nil, &incompleteError{"the end of the tar is missing"}
 	}
 	if len(images) == 0 {
 		return nil, errors.New("it is no archive of images: it has neither manifest.json (docker save) nor index.json (OCI layout) with images")
@@ -171,11 +168,28 @@ func (s *store) importArchive(ctx context.Context, r io.Reader) ([]named, error)
 	return images, nil
 }
 
-func (u *unpacked) read(ctx context.Context, tr *tar.Reader) error {
+// inventory lists what the archive has.
+func (u *unpacked) inventory() inventory {
+	i := inventory{storeContent{u.s}, map[v1.Hash]int64{}, map[v1.Hash]*lack{}}
+	for _, d := range u.files {
+		i.sizes[d.Digest] = d.Size
+	}
+	return i
+}
+
+func (u *unpacked) read(ctx context.Context, r io.Reader) error {
+	end := &zeros{r: r}
+	tr := tar.NewReader(end)
 	for n := 0; ; n++ {
+		end.n = 0
 		h, err := tr.Next()
 		if err == io.EOF {
+			const block = 512 // after content, fewer fill its last block
+			u.cut = end.n < block
 			return nil
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &incompleteError{err.Error()}
 		}
 		if err != nil {
 			return err
@@ -186,10 +200,34 @@ func (u *unpacked) read(ctx context.Context, tr *tar.Reader) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := u.entry(path.Clean(h.Name), h, tr); err != nil {
+		err = u.entry(path.Clean(h.Name), h, tr)
+		if err == nil {
+			_, err = io.Copy(io.Discard, tr)
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return &incompleteError{fmt.Sprintf("%s: %v", h.Name, err)}
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
+}
+
+// zeros counts those at the end of what was read. A tar ends with two blocks
+// of them, and archive/tar takes any end between two files for one.
+type zeros struct {
+	r io.Reader
+	n int
+}
+
+func (z *zeros) Read(p []byte) (int, error) {
+	n, err := z.r.Read(p)
+	tail := len(bytes.TrimRight(p[:n], "\x00"))
+	if tail > 0 {
+		z.n = 0
+	}
+	z.n += n - tail
+	return n, err
 }
 
 func (u *unpacked) entry(name string, h *tar.Header, r io.Reader) error {
@@ -247,7 +285,7 @@ func (u *unpacked) file(name string) (v1.Descriptor, error) {
 		}
 		name = to
 	}
-	return v1.Descriptor{}, fmt.Errorf("manifest.json names %q, which is not in the archive: it was cut", name)
+	return v1.Descriptor{}, &incompleteError{fmt.Sprintf("manifest.json names %q, which is not in the archive", name)}
 }
 
 // saved makes OCI manifests of what manifest.json says.

@@ -34,7 +34,7 @@ func SPDX(ctx context.Context, img v1.Image) ([]json.RawMessage, error) {
 	}
 	var docs []json.RawMessage
 	for _, d := range i.attested {
-		if s, ok := i.content.(sparse); ok && !s.available(ctx, d) {
+		if s, ok := i.content.(sparse); ok && lacks(ctx, s, d) != nil {
 			continue
 		}
 		more, err := spdxOf(ctx, i.content, d)

@@ -119,7 +119,7 @@ func (d *daemon) inspect(ctx context.Context, api *docker.Daemon, ref reference)
 	}
 	have := v1.Platform{OS: info.Os, Architecture: info.Architecture, Variant: info.Variant}
 	if have.Architecture != "" && rank(d.platform, have) == 0 {
-		return info, &platformError{d.platform, []string{have.String()}}
+		return info, &platformError{d.platform, []string{have.String()}, nil}
 	}
 	return info, nil
 }

@@ -29,15 +29,17 @@ type layoutDir string
 func (l layoutDir) open(_ context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	f, err := os.Open(l.path(d.Digest))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("layout %s lacks the blob %s: it was not copied whole", string(l), d.Digest)
+		return nil, fmt.Errorf("layout %s: %w", string(l), &incompleteError{"it lacks the blob " + d.Digest.String()})
 	}
 	return f, err
 }
 
-// available reports whether the layout has a manifest.
-func (l layoutDir) available(_ context.Context, d v1.Descriptor) bool {
-	_, err := os.Stat(l.path(d.Digest))
-	return err == nil
+func (l layoutDir) size(h v1.Hash) int64 {
+	st, err := os.Stat(l.path(h))
+	if err != nil {
+		return -1
+	}
+	return st.Size()
 }
 
 func (l layoutDir) path(h v1.Hash) string {
@@ -139,19 +141,30 @@ func matchDigest(ctx context.Context, c content, images []named, want v1.Hash) (
 			return n.Desc, nil
 		}
 	}
+	var unread v1.Descriptor
 	for _, n := range images {
 		if !n.Desc.MediaType.IsIndex() {
 			continue
 		}
 		m, err := readManifest(ctx, c, n.Desc)
 		if err != nil || m.index == nil {
-			continue // another image's damage
+			unread = n.Desc // another image's damage, perhaps
+			continue
 		}
 		for _, d := range m.index.Manifests {
-			if d.Digest == want {
-				return d, nil
+			if d.Digest != want {
+				continue
 			}
+			if s, ok := c.(sparse); ok {
+				if l := lacks(ctx, s, d); l != nil && !l.begun {
+					return v1.Descriptor{}, &missError{fmt.Sprintf("its index %s names %s, but that was not copied (skopeo copy --all copies all platforms)", n.Desc.Digest, want), errNotCopied}
+				}
+			}
+			return d, nil
 		}
+	}
+	if unread.Digest != (v1.Hash{}) {
+		return v1.Descriptor{}, &missError{fmt.Sprintf("it has nothing with digest %s, but lacks the index %s, or that is damaged: copy it again", want, unread.Digest), errNotCopied}
 	}
 	return v1.Descriptor{}, miss("it has nothing with digest %s%s", want, listNames(images))
 }

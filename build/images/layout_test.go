@@ -131,13 +131,13 @@ func TestDamagedLayouts(t *testing.T) {
 	}{
 		{"index.json is cut", func(dir string) error { return os.Truncate(filepath.Join(dir, "index.json"), 20) }, "reading index.json"},
 		{"index.json is missing", func(dir string) error { return os.Remove(filepath.Join(dir, "index.json")) }, "index.json"},
-		{"layer is missing", func(dir string) error { return os.Remove(blob(dir, digestOf(t, layers[0]))) }, "it was not copied whole"},
+		{"layer is missing", func(dir string) error { return os.Remove(blob(dir, digestOf(t, layers[0]))) }, "it lacks the layer sha256:"},
 		{"layer is cut", func(dir string) error { return os.Truncate(blob(dir, digestOf(t, layers[0])), 100) }, "only 100 of"},
 		{"layer is another", func(dir string) error {
 			n, _ := layers[0].Size()
 			return os.WriteFile(blob(dir, digestOf(t, layers[0])), make([]byte, n), 0o644)
 		}, "wrong content"},
-		{"configuration is missing", func(dir string) error { h, _ := img.ConfigName(); return os.Remove(blob(dir, h)) }, "it was not copied whole"},
+		{"configuration is missing", func(dir string) error { h, _ := img.ConfigName(); return os.Remove(blob(dir, h)) }, "it lacks the configuration sha256:"},
 		{"manifest is empty", func(dir string) error { return os.Truncate(blob(dir, digestOf(t, img)), 0) }, "only 0 of"},
 	} {
 		dir := writeLayout(t, map[string]mutate.Appendable{"app:1": img})

@@ -91,7 +91,11 @@ func (s *Sources) InArchive(ctx context.Context, path string) (string, error) {
 		if isAttestation(n.Desc) {
 			continue
 		}
-		if _, err := choose(ctx, c, []v1.Descriptor{n.Desc}, s.Platform); err != nil {
+		_, err := choose(ctx, c, []v1.Descriptor{n.Desc}, s.Platform)
+		if incomplete := (*incompleteError)(nil); errors.As(err, &incomplete) {
+			return "", err
+		}
+		if err != nil {
 			continue
 		}
 		if known, ok := found[n.Desc.Digest]; !ok || known == "" {

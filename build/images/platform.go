@@ -85,13 +85,19 @@ func variantLevel(p v1.Platform) (int, bool) {
 type platformError struct {
 	want v1.Platform
 	have []string
+
+	absent []v1.Descriptor // of that platform, which an index names, but which were not copied
 }
 
 func (e *platformError) Error() string {
 	if len(e.have) == 0 {
 		return fmt.Sprintf("it has no image for %s, nor for any other platform", e.want)
 	}
-	return fmt.Sprintf("it has no image for %s, only for %s", e.want, strings.Join(e.have, ", "))
+	text := fmt.Sprintf("it has no image for %s, only for %s", e.want, strings.Join(e.have, ", "))
+	if len(e.absent) > 0 {
+		text += fmt.Sprintf(": its index names %s, but that was not copied (skopeo copy --all copies all platforms)", e.absent[0].Digest)
+	}
+	return text
 }
 
 // isAttestation reports whether a manifest of an index is BuildKit's record of
@@ -101,12 +107,6 @@ func isAttestation(d v1.Descriptor) bool {
 		return true
 	}
 	return d.Platform != nil && d.Platform.OS == "unknown" && d.Platform.Architecture == "unknown"
-}
-
-// sparse is content that may lack images that its indexes name, because only
-// some platforms were copied.
-type sparse interface {
-	available(ctx context.Context, d v1.Descriptor) bool
 }
 
 // choice looks for the best manifest for a platform.
@@ -119,7 +119,9 @@ type choice struct {
 	seen    int
 	// attested are the attestations of each image, of the index that it is in.
 	attested map[string][]v1.Descriptor
-	damage   error // of candidates that cannot be read; told if nothing fits
+	damage   error           // of candidates that cannot be read; told if nothing fits
+	absent   []v1.Descriptor // candidates that were not copied
+	others   []v1.Descriptor // those for other platforms
 }
 
 // choose returns the image manifest for want among ds, looking into indexes.
@@ -135,13 +137,22 @@ func chooseAttested(ctx context.Context, c content, ds []v1.Descriptor, want v1.
 		return best, nil, err
 	}
 	if ch.rank == 0 {
-		if ch.damage != nil && len(ch.have) == 0 {
-			return best, nil, ch.damage
-		}
-		slices.Sort(ch.have)
-		return best, nil, &platformError{want, slices.Compact(ch.have)}
+		return best, nil, ch.nothing()
 	}
 	return ch.best, ch.attested[ch.best.Digest.String()], nil
+}
+
+// nothing is the error when no image fits.
+func (ch *choice) nothing() error {
+	incomplete := (*incompleteError)(nil)
+	if ch.damage != nil && (len(ch.have) == 0 || errors.As(ch.damage, &incomplete)) {
+		return ch.damage
+	}
+	if left := slices.Concat(ch.absent, ch.others); len(ch.have) == 0 && len(left) > 0 {
+		return &incompleteError{fmt.Sprintf("it has an index, but none of its images, such as %s", left[0].Digest)}
+	}
+	slices.Sort(ch.have)
+	return &platformError{ch.want, slices.Compact(ch.have), ch.absent}
 }
 
 func (ch *choice) look(ctx context.Context, ds []v1.Descriptor, depth int) error {
@@ -171,8 +182,10 @@ func (ch *choice) look(ctx context.Context, ds []v1.Descriptor, depth int) error
 // consider looks at one manifest, in its image's configuration where the index
 // does not say what it is for.
 func (ch *choice) consider(ctx context.Context, d v1.Descriptor, depth int) error {
-	if s, ok := ch.content.(sparse); ok && !d.MediaType.IsIndex() && !s.available(ctx, d) {
-		return nil
+	if s, ok := ch.content.(sparse); ok && !d.MediaType.IsIndex() {
+		if l := lacks(ctx, s, d); l != nil {
+			return ch.without(d, l, depth)
+		}
 	}
 	if p := d.Platform; p != nil && p.Architecture != "" && !d.MediaType.IsIndex() {
 		ch.offer(d, *p)
@@ -197,6 +210,20 @@ func (ch *choice) consider(ctx context.Context, d v1.Descriptor, depth int) erro
 		p.OS = "linux"
 	}
 	ch.offer(m.desc, p)
+	return nil
+}
+
+// without judges a candidate that is not there whole. Of other platforms than
+// the one that is asked for, all may be absent.
+func (ch *choice) without(d v1.Descriptor, l *lack, depth int) error {
+	if p := d.Platform; p != nil && p.Architecture != "" && rank(ch.want, *p) == 0 {
+		ch.others = append(ch.others, d)
+		return nil
+	}
+	if depth == 0 || l.begun {
+		return &incompleteError{l.String()}
+	}
+	ch.absent = append(ch.absent, d)
 	return nil
 }
 
