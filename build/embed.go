@@ -79,10 +79,18 @@ func embedName(w embed.Want) string {
 }
 
 // knownDigests are the digests under which a registry has the image: its own
-// and its index's. What a daemon or docker save gave was repacked here, and no
-// registry has it.
+// and its index's, each once. What a daemon or docker save gave was repacked
+// here, and no registry has it.
 func (p *Plan) knownDigests(w embed.Want, f *foreignImage) []string {
-	digests := slices.Clone(w.Known)
+	var digests []string
+	add := func(d string) {
+		if !slices.Contains(digests, d) {
+			digests = append(digests, d)
+		}
+	}
+	for _, d := range w.Known {
+		add(d)
+	}
 	if source, ok := p.opt.Images.(interface{ Resolved() []images.Pin }); ok {
 		ref := linuxkit.ReferenceExpand(w.Ref())
 		for _, pin := range source.Resolved() {
@@ -92,10 +100,11 @@ func (p *Plan) knownDigests(w embed.Want, f *foreignImage) []string {
 			if pin.Source == "docker" || pin.Source == "folder" || pin.Source == "layout" && isRepacked(f.img) {
 				return digests
 			}
-			digests = append(digests, pin.Digest)
+			add(pin.Digest)
 		}
 	}
-	return append(digests, f.digest)
+	add(f.digest)
+	return digests
 }
 
 // isRepacked reports whether no layer is compressed: such images come from

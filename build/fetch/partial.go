@@ -134,7 +134,11 @@ func (p *Partial) position(resp *http.Response) error {
 	if err := p.Restart(); err != nil {
 		return err
 	}
-	return fmt.Errorf("asked for bytes from %d on, got %s %q", asked, resp.Status, from)
+	got := resp.Status
+	if from != "" {
+		got += fmt.Sprintf(" %q", from)
+	}
+	return fmt.Errorf("asked for bytes from %d on, got %s", asked, got)
 }
 
 // progress tells how far n bytes are.

@@ -91,7 +91,7 @@ func (d *download) persist(ctx context.Context, o origin) error {
 		patience.Note(err)
 		wait, again := patience.Again()
 		if !again {
-			return patience.GaveUp()
+			return fmt.Errorf("%w (if something on the way cuts long downloads, name a --mirror, or copy the image with another tool and name that with --layout)", patience.GaveUp())
 		}
 		d.log.Log(ctx, patience.Level(), "download broke off, trying again", "what", d.label, "from", o.name, "reason", err, "wait", wait)
 		if err := fetch.Sleep(ctx, wait); err != nil {
