@@ -50,7 +50,7 @@ func (p *Plan) planEmbed(ctx context.Context) error {
 	for _, w := range p.opt.Embed {
 		f := p.foreign.get(w.Ref())
 		if f.err != nil {
-			return fmt.Errorf("image to embed %s (%s): %w", w.Source, w.Origin, f.err)
+			return fmt.Errorf("image to embed %s (%s): %w", w.Source, w.Origin, p.explainMissing(ctx, w, f.err))
 		}
 		img := embed.Image{Want: w, Image: f.img, Digests: p.knownDigests(w, f)}
 		p.embedded = append(p.embedded, img)

@@ -1,14 +1,18 @@
 package embed
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 )
@@ -103,6 +107,141 @@ func TestReadExport(t *testing.T) {
 	} {
 		if _, _, err := ReadExport(write(index)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", index, err, want)
+		}
+	}
+}
+
+// TestExportAgain: a folder of ours holds exactly the set, whatever was in it
+// before, and its index is never ahead of its blobs.
+func TestExportAgain(t *testing.T) {
+	base, second := layerOf(folder("etc/")), layerOf(regular("etc/x", "1"))
+	small := []Image{{Want: Want{Source: "a:1", Names: []string{"a:1"}}, Image: imageOf(base)}}
+	large := append(slices.Clone(small), Image{Want: Want{Source: "b:1", Names: []string{"b:1"}}, Image: imageOf(second)})
+	dir := filepath.Join(t.TempDir(), "set")
+	dest := destOf(t, dir)
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	for _, set := range [][]Image{large, small} {
+		if err := Export(t.Context(), dest, set, nil); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(must(os.ReadDir(blobs))); n != 3*len(set) { // manifest, configuration, layer
+			t.Errorf("%d images: %d blobs", len(set), n)
+		}
+	}
+	layer := filepath.Join(blobs, must(base.Digest()).Hex)
+	good := must(os.ReadFile(layer))
+	bad := slices.Clone(good)
+	bad[100] ^= 1
+	for _, damage := range [][]byte{bad, good[:10]} {
+		if err := os.WriteFile(layer, damage, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := Export(t.Context(), dest, small, nil); err != nil || !bytes.Equal(must(os.ReadFile(layer)), good) {
+			t.Errorf("a damaged blob was left: %v", err)
+		}
+	}
+	before := must(os.ReadFile(filepath.Join(dir, "index.json")))
+	broken := append(slices.Clone(small), Image{Want: Want{Source: "z:1"}, Image: imageOf(failing{second})})
+	if err := Export(t.Context(), dest, broken, nil); !errors.Is(err, errBroken) {
+		t.Errorf("error %v", err)
+	}
+	if !bytes.Equal(must(os.ReadFile(filepath.Join(dir, "index.json"))), before) {
+		t.Error("the index names what is not there")
+	}
+	begun := destOf(t, filepath.Join(t.TempDir(), "begun"))
+	if err := Export(t.Context(), begun, broken, nil); !errors.Is(err, errBroken) {
+		t.Errorf("error %v", err)
+	}
+	if _, _, err := ReadExport(begun.Path); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Errorf("an export that was interrupted: %v", err)
+	}
+	if err := Export(t.Context(), begun, large, nil); err != nil {
+		t.Errorf("after an export that was interrupted: %v", err)
+	}
+}
+
+var errBroken = errors.New("broken")
+
+// failing is a layer whose content does not come.
+type failing struct{ v1.Layer }
+
+func (failing) Compressed() (io.ReadCloser, error) { return nil, errBroken }
+
+// TestDest: what is not a folder of ours, or no destination, stays as it is.
+func TestDest(t *testing.T) {
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	if err := errors.Join(os.Mkdir(in("d.tar"), 0o755), os.Mkdir(in("empty"), 0o755), os.Mkdir(in("home"), 0o755), os.WriteFile(in("home/file"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	p := must(layout.Write(in("foreign"), empty.Index))
+	set := []Image{{Want: Want{Source: "a:1", Names: []string{"a:1"}}, Image: imageOf(layerOf(folder("etc/")))}}
+	for _, name := range []string{"ours", "mixed"} {
+		if err := Export(t.Context(), destOf(t, in(name)), set, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []layout.Path{p, layout.Path(in("mixed"))} {
+		if err := p.AppendImage(imageOf(layerOf(regular("f", "1")))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for text, want := range map[string]string{
+		"": "is empty", in("x.tgz"): "compressed already", in("x.tar.gz"): "compressed already", in("X.TAR.ZST"): "compressed already", "http://x/y": "not a URL",
+		in("d.tar"): "d.tar/ to write", in("home/file"): "there is a file", in("home/file/x"): "there is a file", in("home/file/x.tar"): "there is a file",
+		in("home"): "no export of hooksmith", in("foreign"): "hooksmith did not put there", in("mixed"): "hooksmith did not put there",
+		in("ours"): "", in("empty"): "", in("none"): "", in("none.tar"): "", in("none.TAR"): "", in("d.tar") + "/": "", "-": "",
+	} {
+		dest, err := ParseDest(text, io.Discard)
+		if err == nil {
+			err = dest.Check()
+		}
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", text, err, want)
+		}
+	}
+	was := must(os.ReadFile(in("foreign/index.json")))
+	if err := Export(t.Context(), Dest{Path: in("foreign")}, set, nil); err == nil || !bytes.Equal(must(os.ReadFile(in("foreign/index.json"))), was) {
+		t.Errorf("another tool's layout was written over: %v", err)
+	}
+	var stream bytes.Buffer
+	if err := errors.Join(Export(t.Context(), must(ParseDest("-", &stream)), set, nil), Export(t.Context(), destOf(t, in("deep/x.TAR")), set, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(stream.Bytes(), must(os.ReadFile(in("deep/x.TAR")))) {
+		t.Error("the stream is another tar")
+	}
+}
+
+// TestReadExportForeign: what other tools' layouts and archives are refused
+// for, or how they are read.
+func TestReadExportForeign(t *testing.T) {
+	dir := t.TempDir()
+	p := must(layout.Write(filepath.Join(dir, "platforms"), empty.Index))
+	for _, arch := range []string{"amd64", "arm64"} {
+		img := imageOf(layerOf(regular("f", arch)))
+		if err := p.AppendImage(img, layout.WithAnnotations(map[string]string{refAnnotation: "r.example/x:1"}), layout.WithPlatform(v1.Platform{OS: "linux", Architecture: arch})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, _, err := ReadExport(string(p))
+	if err != nil || len(list) != 1 || list[0].Ref() != "r.example/x:1" || list[0].Export == "" {
+		t.Errorf("one image for two platforms: %+v, %v", list, err)
+	}
+	unnamed := must(layout.Write(filepath.Join(dir, "unnamed"), empty.Index))
+	if err := unnamed.AppendImage(imageOf(layerOf(regular("f", "1")))); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ReadExport(string(unnamed)); err == nil || !strings.Contains(err.Error(), "--layout "+string(unnamed)+" --embed") {
+		t.Errorf("no names: %v", err)
+	}
+	for magic, want := range map[string]string{"\x1f\x8b\x08\x00": "gzip -d", "\x28\xb5\x2f\xfd": "zstd -d", "text": "no tar, or damaged"} {
+		file := filepath.Join(dir, "x")
+		if err := os.WriteFile(file, []byte(magic), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := ReadExport(file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v, want %q", magic, err, want)
 		}
 	}
 }

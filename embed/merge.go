@@ -116,8 +116,11 @@ func (w Want) keys() (byDigest []string, tag string) {
 // join adds what another Want says of the same image: its digest, if this one
 // has none or that of the index that the other was exported from.
 func (w *Want) join(other Want) {
-	if w.Digest == "" || other.Digest != "" && slices.Contains(other.Known, w.Digest) {
+	if w.Digest == "" && (other.Digest != "" || other.Export != "") || other.Digest != "" && slices.Contains(other.Known, w.Digest) {
 		w.Source, w.Digest = other.Source, other.Digest
+	}
+	if w.Ref() == other.Ref() {
+		w.Export = cmp.Or(w.Export, other.Export)
 	}
 	for _, digest := range other.Known {
 		if !slices.Contains(w.Known, digest) {

@@ -106,9 +106,13 @@ func parseIndex(path string, raw []byte) (list []Want, unnamed []string, err err
 	}
 	for i, d := range index.Manifests {
 		w, err := wantOf(d, fmt.Sprintf("%s: image %d", path, i+1))
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, nil, fmt.Errorf("image %d: %w", i+1, err)
+		}
+		if w != nil {
+			w.Export = path
+		}
+		switch {
 		case w != nil && d.Annotations[wantAnnotation] == "":
 			list = addPlatform(list, *w)
 		case w != nil:

@@ -28,6 +28,10 @@ type Want struct {
 	Names  []string // in the store, with tags, as docker shows them: 127.0.0.1/embedded/cexec:latest
 	Origin string   // who wants it, for messages: "bundle.yaml: Kubernetes 1.30", "images.txt:3", "--agent"
 
+	// Export is the layout that alone has it (see ReadExport); "": look where
+	// images come from.
+	Export string
+
 	// FromList is set for what a bundle or an export lists: a name that
 	// somebody asks for expressly wins over it.
 	FromList bool

@@ -74,6 +74,28 @@ func TestBundle(t *testing.T) {
 	}
 }
 
+// TestBundleVersions: a version without quotes is what is written, and one
+// without images is refused with those that have some.
+func TestBundleVersions(t *testing.T) {
+	b, err := ParseBundle("b", []byte("kind: Bundles\nspec:\n  versionsBundles:\n  - kubeVersion: 1.30 # a number\n    tinkerbell:\n"+
+		"      a: {uri: r.example/tinkerbell/actions/x:1, arch: [arm64]}\n  - kubeVersion: '1.31'\n    tinkerbell: {}\n  - tinkerbell: {}\n  - kubeVersion: 2\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := b.Wants("1.30"); err != nil || len(list) != 1 {
+		t.Errorf("1.30: %v, %v", list, err)
+	}
+	for version, want := range map[string]string{
+		"1.31": "no actions of Tinkerbell for Kubernetes 1.31, only for 1.30",
+		"2":    "for Kubernetes 2, only for 1.30",
+		"1.3":  "is for Kubernetes 1.30, 1.31, (unnamed), 2, not 1.3",
+	} {
+		if _, err := b.Wants(version); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", version, err, want)
+		}
+	}
+}
+
 func TestBadBundles(t *testing.T) {
 	header := "kind: Bundles\nspec:\n  versionsBundles:\n  - kubeVersion: \"1.30\"\n    tinkerbell:\n"
 	for _, tt := range []struct{ name, text, want string }{
@@ -84,6 +106,10 @@ func TestBadBundles(t *testing.T) {
 		{"no YAML", "a: b: c: [", "bundle x.yaml"},
 		{"another provider", "kind: Bundles\nspec:\n  versionsBundles:\n  - kubeVersion: \"1.30\"\n    docker: {}\n", "no actions of Tinkerbell"},
 		{"bad digest", header + "      a: {uri: r.example/tinkerbell/actions/x:1, imageDigest: sha256:12}\n", "imageDigest"},
+		{"digest that is no text", header + "      a: {uri: r.example/tinkerbell/actions/x:1, imageDigest: 5}\n", "imageDigest is 5"},
+		{"version that is no text", "kind: Bundles\nspec:\n  versionsBundles:\n  - kubeVersion: [1]\n", "kubeVersion"},
+		{"gzip", "\x1f\x8b\x08\x00", "gunzip"},
+		{"another file", "%PDF\x00", "it is no text"},
 		{"bad reference", header + "      a: {uri: 'r.example/tinkerbell/actions/X Y'}\n", "r.example/tinkerbell/actions/X Y"},
 		{"two of one name", header + "      a: {uri: r.example/tinkerbell/actions/x:1}\n      b: {uri: r.example/tinkerbell/hub/x:2}\n", "two images named x"},
 		{"aliases", "a: &a [1]\nb: *a\n", "aliases"},
@@ -123,6 +149,8 @@ func TestImagesFile(t *testing.T) {
 	for text, want := range map[string]string{
 		"\n\nUPPER/Case\n":          "images.txt:3: image \"UPPER/Case\"",
 		"a b true x":                "images.txt:1: 4 words",
+		"a true":                    `images.txt:1: "true" is where the new name belongs`,
+		"a b@" + digest("a"):        "images.txt:1: name \"b@sha256",
 		"a b yes":                   `images.txt:1: "yes"`,
 		"# nothing":                 "no image in it",
 		"<html>":                    "HTML",
@@ -150,9 +178,12 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %s, %v, want %s", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "=x", "a b", "x=", "x=A", "x=y@" + digest("a") + "z"} {
-		if w, err := Parse(text); err == nil {
-			t.Errorf("%q: no error but %v", text, w)
+	for text, want := range map[string]string{
+		"": "is a shell variable unset", "=x": "no image before the =", "x=": "no name after the =",
+		"a b": "a b", "x=A": "embedded/A", "x=y@" + digest("a") + "z": "y@sha256", "x=y@" + digest("a"): "a name has no digest",
+	} {
+		if w, err := Parse(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, error %v, want %q", text, w, err, want)
 		}
 	}
 }
@@ -175,5 +206,41 @@ func TestMerge(t *testing.T) {
 	_, _, err = Merge([]Want{agent, must(Parse("x=tink-worker"))})
 	if err == nil || !strings.Contains(err.Error(), "--agent ghcr.io/tinkerbell/tink-agent:v1") || !strings.Contains(err.Error(), "--embed x=tink-worker") {
 		t.Errorf("two workers: %v", err)
+	}
+}
+
+// TestMergeSpellings: one image is one, however it is written, and lists yield
+// to what is asked for expressly.
+func TestMergeSpellings(t *testing.T) {
+	a, b := "@"+digest("a"), "@"+digest("b")
+	bundled := Want{Source: "r.example/c:1", Digest: digest("a"), Names: []string{"127.0.0.1/embedded/c:latest"}, FromList: true}
+	exported := Want{ // of the index a
+		Source: "r.example/c:1", Digest: digest("b"), Known: []string{digest("a"), digest("b")}, FromList: true, Export: "set.tar",
+		Names: []string{"127.0.0.1/embedded/tink-worker:latest", "r.example/c:1"},
+	}
+	for _, tt := range []struct {
+		name string
+		set  []Want
+		want string
+	}{
+		{"short and complete", []Want{must(Parse("alpine")), must(Parse("docker.io/library/alpine:latest"))}, "alpine:latest <- alpine"},
+		{"tag, and tag with digest", []Want{must(Parse("r.example/c:1")), must(Parse("r.example/c:1" + a))}, "r.example/c:1 <- r.example/c" + a},
+		{"the other way round", []Want{must(Parse("r.example/c:1" + a)), must(Parse("r.example/c:1=d"))}, "127.0.0.1/embedded/d:latest r.example/c:1 <- r.example/c" + a},
+		{"of another place", []Want{must(Parse("r.example/c" + a + "=x")), must(Parse("s.example/c" + a + "=x"))}, "127.0.0.1/embedded/x:latest <- r.example/c" + a},
+		{"in an export", []Want{exported, must(Parse("r.example/c:1"))}, strings.Join(exported.Names, " ") + " <- r.example/c" + b},
+		{"in an export, by the index", []Want{exported, must(Parse("r.example/c" + a + "=y"))}, "127.0.0.1/embedded/tink-worker:latest 127.0.0.1/embedded/y:latest r.example/c:1 <- r.example/c" + b},
+		{"in an export and a bundle", []Want{exported, bundled}, "127.0.0.1/embedded/c:latest 127.0.0.1/embedded/tink-worker:latest r.example/c:1 <- r.example/c" + b},
+		{"another worker than the export's", []Want{{Source: "r.example/w:1", Digest: digest("c"), Names: []string{WorkerName}, FromList: true}, must(Agent("n.example/w:2"))}, WorkerName + " <- n.example/w:2"},
+	} {
+		set, _, err := Merge(tt.set)
+		if got := strings.Join(brief(set), "; "); err != nil || got != tt.want {
+			t.Errorf("%s: error %v, got %s, want %s", tt.name, err, got, tt.want)
+		} else if slices.ContainsFunc(tt.set, func(w Want) bool { return w.Export != "" }) != (set[0].Export != "") {
+			t.Errorf("%s: from %q", tt.name, set[0].Export)
+		}
+	}
+	_, _, err := Merge([]Want{must(Parse("r.example/c:1" + a)), must(Parse("r.example/c:1" + b))})
+	if err == nil || !strings.Contains(err.Error(), "r.example/c"+a+" and r.example/c"+b) {
+		t.Errorf("one tag with two digests: %v", err)
 	}
 }

@@ -72,6 +72,12 @@ func isMiss(err error) bool {
 	return errors.As(err, &m) || errors.As(err, &p)
 }
 
+// IsPlatform reports whether an image is there, but for other platforms only.
+func IsPlatform(err error) bool {
+	var p *platformError
+	return errors.As(err, &p) && len(p.have) > 0
+}
+
 // explain turns what an endpoint answered into words and the next step.
 func (e *endpoint) explain(err error) error {
 	host := displayHost(e.repo.RegistryStr())

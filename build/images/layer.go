@@ -156,14 +156,18 @@ type verified struct {
 	limit int64 // 0: none
 	n     int64
 	bad   func() // called once when the bytes are wrong
+	file  string // of a layout, which a user can repair; "": none
 
 	explain func(error) error // nil: none; knows why the bytes are wrong
 }
 
 func newVerified(r io.Reader, closer func() error, want v1.Hash, size int64) *verified {
 	v := &verified{r: r, close: closer, h: sha256.New(), want: want, size: size}
-	if f, ok := r.(*storedFile); ok {
+	switch f := r.(type) {
+	case *storedFile:
 		v.bad = f.discard
+	case *os.File:
+		v.file = f.Name()
 	}
 	return v
 }
@@ -194,6 +198,9 @@ func (v *verified) wrong(err error) error {
 		v.bad()
 		v.bad = nil
 		return fmt.Errorf("%w (the cached copy was damaged and is gone now: run the command again)", err)
+	}
+	if v.file != "" {
+		return fmt.Errorf("%w (%s is damaged: copy it again, or run again what wrote its folder, which hooksmith embed export repairs)", err, v.file)
 	}
 	if v.explain != nil {
 		return v.explain(err)

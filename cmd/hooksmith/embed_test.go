@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -30,7 +31,8 @@ import (
 type embedSite struct {
 	*httptest.Server
 	host, bundle string
-	index        string // digest of the action's index
+	asked        atomic.Int64 // how often
+	index        string       // digest of the action's index
 	action       v1.Image
 }
 
@@ -39,6 +41,7 @@ func newEmbedSite(t *testing.T) *embedSite {
 	s := &embedSite{}
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.asked.Add(1)
 		switch r.URL.Path {
 		case "/bundle.yaml":
 			http.ServeFile(w, r, s.bundle)
@@ -212,7 +215,8 @@ func TestEmbedErrors(t *testing.T) {
 		{"not there", "it has no such image", []string{embedFlavor, "--agent", s.host + "/none:1"}},
 		{"HTML by URL", "HTML page", []string{embedFlavor, "--bundle", s.URL + "/login.yaml"}},
 		{"schema 1", "schema", []string{embedFlavor, "--embed", s.host + "/old:1"}},
-		{"wrong digest", wrong, []string{embedFlavor, "--bundle", s.bundle}},
+		{"no such page", "bundleManifestUrl", []string{embedFlavor, "--bundle", "HTTP" + strings.TrimPrefix(s.URL, "http") + "/v2/none"}},
+		{"wrong digest", "cexec:v1 is there, but with the digest " + s.index + ", not " + wrong, []string{embedFlavor, "--bundle", s.bundle}},
 	} {
 		if tt.name == "wrong digest" {
 			s.writeBundle(t, wrong)
@@ -265,5 +269,94 @@ func TestEmbedLocked(t *testing.T) {
 	}
 	if got := parsePlan(t, now).Images[0].Digest; got == was {
 		t.Errorf("--pull: still %s", got)
+	}
+}
+
+// TestEmbedUsage: a command line that would embed nothing, or something else
+// than is meant, is refused before anything is done.
+func TestEmbedUsage(t *testing.T) {
+	dir := t.TempDir()
+	bundle := filepath.Join(dir, "bundle.yaml")
+	text := "kind: Bundles\nspec:\n  versionsBundles:\n  - kubeVersion: 1.30\n    tinkerbell: {}\n  - kubeVersion: 1.31\n    tinkerbell:\n      a: {uri: r.example/tinkerbell/actions/a:1}\n"
+	if err := os.WriteFile(bundle, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		want string
+		args []string
+	}{
+		{`"--bundle" flag: it is empty`, []string{"build", embedFlavor, "--dry-run", "--bundle", "", "--agent", ""}},
+		{`"--agent" flag: it is empty`, []string{"build", embedFlavor, "--dry-run", "--agent", ""}},
+		{`"--images-file" flag: it is empty`, []string{"update", embedFlavor, "--images-file", ""}},
+		{`"--from" flag: it is empty`, []string{"embed", "plan", "--from="}},
+		{`"--kube-version" flag: it is empty`, []string{"embed", "plan", "--bundle", bundle, "--kube-version", ""}},
+		{"--embed: the value is empty", []string{"embed", "plan", "--embed", ""}},
+		{"for Kubernetes 1.30, only for 1.31", []string{"embed", "plan", "--bundle", bundle, "--kube-version", "1.30"}},
+		{"is for Kubernetes 1.30, 1.31, not 1.29", []string{"embed", "plan", "--bundle", bundle, "--kube-version", "1.29"}},
+		{"--bundle - and --images-file -: only one", []string{"embed", "plan", "--bundle", "-", "--images-file", "-"}},
+		{"give the path alone, /x/b.yaml", []string{"embed", "plan", "--bundle", "file:///x/b.yaml"}},
+		{"--images-file https://x/y: ", []string{"embed", "plan", "--images-file", "https://x/y"}},
+		{"--from https://x/y.tar: ", []string{"embed", "plan", "--from", "https://x/y.tar"}},
+		{"the destination is empty", []string{"embed", "export", "", "--agent", "x"}},
+		{"compressed already", []string{"embed", "export", filepath.Join(dir, "x.tgz"), "--agent", "x"}},
+	} {
+		code, _, stderr := runHere(t.Context(), append(tt.args, "--offline", "--cache-dir="+filepath.Join(dir, "cache"))...)
+		if code != exitUsage || !strings.Contains(stderr, tt.want) {
+			t.Errorf("%q: exit code %d, %s", tt.args, code, stderr)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "x*")); left != nil {
+		t.Errorf("written: %q", left)
+	}
+}
+
+// TestEmbedFrom: the images of an export come from nowhere else, others of the
+// same command from their registries, and damage says what to do.
+func TestEmbedFrom(t *testing.T) {
+	s := newEmbedSite(t)
+	dir, set := t.TempDir(), []string{embedFlavor, "--cache-dir=" + t.TempDir(), "--bundle", s.bundle}
+	folder := filepath.Join(dir, "set")
+	embedCommand(t, append([]string{"export", folder}, set...)...)
+	code, tarred, stderr := runHere(t.Context(), append([]string{"embed", "export", "-"}, set...)...)
+	path := filepath.Join(dir, "set.tar")
+	if err := os.WriteFile(path, []byte(tarred), 0o644); err != nil || code != 0 {
+		t.Fatalf("%v, exit code %d: %s", err, code, stderr)
+	}
+	plan, _ := embedCommand(t, "plan", "--json", embedFlavor, "--cache-dir="+t.TempDir(), "--from", path, "--agent", s.host+"/agent:1", "--embed", s.host+"/tinkerbell/actions/cexec:v1")
+	if images := parsePlan(t, plan).Images; len(images) != 2 || len(images[0].Names) != 2 {
+		t.Errorf("an export with other images: %s", plan)
+	}
+	digest, err := s.action.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(folder, "blobs", "sha256", digest.Hex)); err != nil {
+		t.Fatal(err)
+	}
+	asked := s.asked.Load()
+	code, _, stderr = runHere(t.Context(), "embed", "plan", embedFlavor, "--cache-dir="+t.TempDir(), "--from", folder)
+	if code != 1 || !strings.Contains(stderr, folder+" is not whole: copy it again") || s.asked.Load() != asked {
+		t.Errorf("a damaged export: exit code %d, the registry was asked %d times, %s", code, s.asked.Load()-asked, stderr)
+	}
+	embedCommand(t, append([]string{"export", folder}, set...)...)
+	embedCommand(t, "plan", embedFlavor, "--offline", "--cache-dir="+t.TempDir(), "--from", folder)
+	layers, err := s.action.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := layers[0].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := layers[0].Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "blobs", "sha256", layer.Hex), make([]byte, size), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr = runHere(t.Context(), "embed", "plan", embedFlavor, "--cache-dir="+t.TempDir(), "--from", folder)
+	if code != 1 || !strings.Contains(stderr, "wrong content") || !strings.Contains(stderr, "is damaged: copy it again") {
+		t.Errorf("a damaged layer: exit code %d, %s", code, stderr)
 	}
 }

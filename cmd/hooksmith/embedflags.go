@@ -45,7 +45,7 @@ func (o *embedFlags) apply(ctx context.Context, a *app, opt *build.Options, sour
 		return err
 	}
 	lists := make([][]embed.Want, 0, 4)
-	list, err := o.fromExport(a, sources)
+	list, err := o.fromExport(a)
 	if err != nil {
 		return err
 	}
@@ -63,6 +63,12 @@ func (o *embedFlags) apply(ctx context.Context, a *app, opt *build.Options, sour
 	}
 	for _, w := range dropped {
 		a.log.Info("left out, because another image was given its name", "image", w.Source, "name", strings.Join(w.Names, " "), "of", w.Origin)
+	}
+	sources.OnlyIn = map[string]string{}
+	for _, w := range set {
+		if w.Export != "" {
+			sources.OnlyIn[w.Ref()] = w.Export
+		}
 	}
 	opt.Embed = set
 	return nil
@@ -88,8 +94,8 @@ func (o *embedFlags) checkStdin(opt *build.Options) error {
 	return nil
 }
 
-// fromExport reads --from. Its images are looked for there and nowhere else.
-func (o *embedFlags) fromExport(a *app, sources *images.Sources) ([]embed.Want, error) {
+// fromExport reads --from.
+func (o *embedFlags) fromExport(a *app) ([]embed.Want, error) {
 	if o.from == "" {
 		return nil, nil
 	}
@@ -103,12 +109,6 @@ func (o *embedFlags) fromExport(a *app, sources *images.Sources) ([]embed.Want, 
 	for _, image := range unnamed {
 		a.log.Warn("an image of --from is left out: its layout has no complete name for it", "image", image,
 			"fix", "name it with --layout "+o.from+" --embed REPOSITORY@DIGEST=NAME")
-	}
-	if sources.OnlyIn == nil {
-		sources.OnlyIn = map[string]string{}
-	}
-	for _, w := range list {
-		sources.OnlyIn[w.Ref()] = o.from
 	}
 	return list, nil
 }
