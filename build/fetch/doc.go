@@ -9,4 +9,5 @@
 //
 // Open cache.go first, then download.go; partial.go is how a download goes on
 // where an earlier one ended, for whoever asks others than plain URLs too.
+// patience.go and pace.go see to it that it ends, whatever a server does.
 package fetch

@@ -10,6 +10,7 @@
 // resumed (download.go), and a later build works offline; List and Prune
 // (prune.go) look after it.
 //
-// Open sources.go first: it is the order in which places are asked. Then
-// registry.go, layout.go, archive.go, daemon.go and folder.go: one place each.
+// Open sources.go first, then places.go: the order in which places are asked.
+// Then registry.go, layout.go, archive.go, daemon.go and folder.go: one place
+// each. presence.go tells a damaged copy from one of some platforms.
 package images
