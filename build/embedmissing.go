@@ -12,14 +12,14 @@ import (
 )
 
 // explainMissing adds to the error of an image that was not found what its
-// user can do: of an export that it is not whole, and of a digest, such as a
-// bundle's, what its tag stands for.
+// user can do: with an export that was cut, and with a digest, such as a
+// bundle's, that is not what the tag stands for.
 func (p *Plan) explainMissing(ctx context.Context, w embed.Want, err error) error {
 	if images.IsPlatform(err) || ctx.Err() != nil {
 		return err
 	}
 	if w.Export != "" {
-		return fmt.Errorf("%w; %s is not whole: copy it again, or write it again with hooksmith embed export", err, w.Export)
+		return fmt.Errorf("%w (or write %s again with hooksmith embed export)", err, w.Export)
 	}
 	named, parseErr := reference.ParseNormalizedNamed(w.Source)
 	if parseErr != nil || w.Digest == "" || p.foreign.source == nil {

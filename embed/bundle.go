@@ -68,7 +68,7 @@ func (v *versionText) UnmarshalYAML(node ast.Node) error {
 	switch node.(type) {
 	case *ast.StringNode, *ast.FloatNode, *ast.IntegerNode, *ast.NullNode:
 	default:
-		return fmt.Errorf("kubeVersion is %q: want a version such as \"1.30\"", node)
+		return fmt.Errorf("kubeVersion is a %s: want a version such as \"1.30\"", node.Type())
 	}
 	if t := node.GetToken(); t != nil && node.Type() != ast.NullType {
 		*v = versionText(t.Value)

@@ -56,6 +56,26 @@ func FuzzImagesFile(f *testing.F) {
 	})
 }
 
+// FuzzIndex: a layout's index is read or refused, and what is read is a set.
+func FuzzIndex(f *testing.F) {
+	entry := `{"mediaType":"x","size":1,"digest":"` + digest("a") + `","annotations":{`
+	f.Add([]byte(`{"manifests":[` + entry + `"dev.hooksmith.embed":"{\"source\":\"a:1\",\"names\":[\"a:1\"],\"digests\":[\"` + digest("b") + `\"]}"}}]}`))
+	f.Add([]byte(`{"manifests":[` + entry + `"org.opencontainers.image.ref.name":"r/x:1"}},` + entry + `"io.containerd.image.name":"r/x:1"}}]}`))
+	f.Add([]byte(`{"manifests":[` + entry + `"vnd.docker.reference.type":"x"}},` + entry + `"org.opencontainers.image.ref.name":"1"}}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		list, _, err := parseIndex("set", data)
+		if err != nil {
+			return
+		}
+		set, dropped, err := Merge(list)
+		if err != nil || len(set) == 0 {
+			t.Fatalf("an index that was read: %d of %d images, %v", len(set), len(list), err)
+		}
+		checkNames(t, set)
+		checkNames(t, dropped)
+	})
+}
+
 func checkNames(t *testing.T, set []Want) {
 	for _, w := range set {
 		for _, name := range w.Names {

@@ -335,7 +335,7 @@ func TestEmbedFrom(t *testing.T) {
 	}
 	asked := s.asked.Load()
 	code, _, stderr = runHere(t.Context(), "embed", "plan", embedFlavor, "--cache-dir="+t.TempDir(), "--from", folder)
-	if code != 1 || !strings.Contains(stderr, folder+" is not whole: copy it again") || s.asked.Load() != asked {
+	if code != 1 || !strings.Contains(stderr, "copy it again (or write "+folder+" again with hooksmith embed export)") || s.asked.Load() != asked {
 		t.Errorf("a damaged export: exit code %d, the registry was asked %d times, %s", code, s.asked.Load()-asked, stderr)
 	}
 	embedCommand(t, append([]string{"export", folder}, set...)...)
