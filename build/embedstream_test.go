@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -140,3 +141,51 @@ func TestStreamedAgain(t *testing.T) {
 type unreadable struct{ v1.Layer }
 
 func (unreadable) Uncompressed() (io.ReadCloser, error) { return nil, errors.New("the blob is gone") }
+
+// FuzzStreamed: whatever is in a layer, streamed or not, the kernel unpacks the
+// same of it.
+func FuzzStreamed(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7})
+	f.Add([]byte("a directory, a file, a link"))
+	names := []string{"a", "b", "a/a", "a/b", "b/a", "a/a/c", ".wh.a", "a/.wh.b", "a/.wh..wh..opq", "./"}
+	kinds := []byte{tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeLink, tar.TypeFifo}
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		if len(steps) > 40 {
+			return
+		}
+		var headers []tar.Header
+		for _, s := range steps {
+			h := tar.Header{Name: names[int(s)%len(names)], Typeflag: kinds[int(s)/len(names)%len(kinds)], Mode: 0o700 + int64(s)>>6}
+			if h.Name == "./" {
+				h.Typeflag = tar.TypeDir
+			}
+			if strings.Contains(h.Name, ".wh.") {
+				h.Typeflag = tar.TypeReg
+			}
+			if h.Typeflag == tar.TypeSymlink || h.Typeflag == tar.TypeLink {
+				h.Linkname = names[int(s)>>4%6]
+			}
+			headers = append(headers, h)
+		}
+		source := imageMap{"a": testImage(t, v1.Config{}, tarLayer(headers...))}
+		written := func(level int) (files map[string]string, attributes []string, err error) {
+			b := must(embedder(&fetch.Cache{Dir: t.TempDir()}, source, want(t, "a=first")))
+			defer b.layers.Close()
+			b.opt.Level = level
+			var out bytes.Buffer
+			if _, err := b.writeEmbedded(t.Context(), &out, t.TempDir()); err != nil {
+				return nil, nil, err
+			}
+			files, attributes = unpacked(t, &out)
+			return files, attributes, nil
+		}
+		files, attributes, err := written(3)
+		wantFiles, wantAttributes, wantErr := written(12)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%v streamed, %v of the tar", err, wantErr)
+		}
+		if !maps.Equal(files, wantFiles) || !slices.Equal(attributes, wantAttributes) {
+			t.Errorf("\n%v %v\ninstead of\n%v %v", files, attributes, wantFiles, wantAttributes)
+		}
+	})
+}
