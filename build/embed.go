@@ -166,7 +166,7 @@ func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embedded
 		return nil, err
 	}
 	task := b.observer().Begin("embedding images", 0)
-	e := embedding{b, ctx, newPool(), task}
+	e := embedding{b, newPool(), task}
 	out := make([]embeddedTree, len(store.Layers)+1)
 	if out[0], err = e.unpacked(ctx, store.Head); err != nil {
 		task.Done(err)
@@ -177,7 +177,7 @@ func (b *builder) embedTrees(ctx context.Context, base *rootfs.Tree) ([]embedded
 		b.ahead.Over(slices.DeleteFunc(below, func(t *rootfs.Tree) bool { return t == nil })...)
 	}
 	for i, l := range store.Layers {
-		e.work.add(e.job(l, &out[i+1]))
+		e.work.add(e.job(ctx, l, &out[i+1]))
 	}
 	err = e.work.run(ctx, min(runtime.GOMAXPROCS(0), 4)) // each takes up to 90 MB
 	task.Done(err)

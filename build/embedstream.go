@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -25,16 +26,16 @@ import (
 // embedding makes the trees of a store's layers and, with ahead, their segments.
 type embedding struct {
 	*builder
-	ctx  context.Context // of all jobs
 	work *pool
 	task fetch.Task
 }
 
-// job makes the tree of a layer, and what else it calls for.
-func (e embedding) job(l *embed.Layer, out *embeddedTree) job {
-	later := &rootfs.Later{Make: func() (io.ReaderAt, error) { return e.layers.storedTar(e.ctx, l) }}
+// job makes the tree of a layer, and what else it calls for. The contents of the
+// tree can be read while whole is not done.
+func (e embedding) job(whole context.Context, l *embed.Layer, out *embeddedTree) job {
+	tar := func() (io.ReaderAt, error) { return e.layers.storedTar(whole, l) }
 	return job{inflated(l), func(ctx context.Context) (err error) {
-		*out, err = e.streamed(ctx, l, later)
+		*out, err = e.streamed(ctx, l, tar)
 		if !errors.Is(err, initramfs.ErrOrder) {
 			return err
 		}
@@ -49,6 +50,9 @@ func (e embedding) job(l *embed.Layer, out *embeddedTree) job {
 // unpacked is a layer of the store from its tar in the cache.
 func (e embedding) unpacked(ctx context.Context, l *embed.Layer) (embeddedTree, error) {
 	t, err := e.layers.tree(ctx, []v1.Layer{l})
+	if err == nil {
+		e.task.Add(t.Size())
+	}
 	return e.placed(l, t, err)
 }
 
@@ -64,51 +68,82 @@ func (e embedding) placed(l *embed.Layer, t *rootfs.Tree, err error) (embeddedTr
 func segmentOf(l *embed.Layer) string { return groupEmbed + " " + l.Name() }
 
 // streamed reads a layer of the store: for its tree, and for its segment if
-// that is made ahead. later has its contents, should they be read after all.
+// that is made ahead. tar has its contents, should they be read after all.
 // The error is initramfs.ErrOrder if that cannot be.
-func (e embedding) streamed(ctx context.Context, l *embed.Layer, later io.ReaderAt) (embeddedTree, error) {
-	seg := e.embedSegment(embeddedTree{name: segmentOf(l)})
-	if !e.isStreamed(seg) || e.opt.Cache.Has(unorderedKey(l)) {
+func (e embedding) streamed(ctx context.Context, l *embed.Layer, tar func() (io.ReaderAt, error)) (embeddedTree, error) {
+	if !e.isStreamed(l) {
 		return embeddedTree{}, initramfs.ErrOrder
 	}
-	read, made, err := e.stream(ctx, seg, l)
-	if err == nil {
-		read, err = e.storedIndex(ctx, l, read, later)
+	var read int64 // bytes of contents
+	made, err := e.stream(ctx, l, &read)
+	if errors.Is(err, initramfs.ErrOrder) {
+		e.task.Add(-read)
+		return embeddedTree{}, errors.Join(e.noteOrder(ctx, l), err)
 	}
 	var tree *rootfs.Tree
 	if err == nil {
-		tree, err = rootfs.Flatten(read)
+		tree, err = e.storedTree(ctx, l, tar, &read)
 	}
 	t, err := e.placed(l, tree, err)
-	if err == nil && made != nil {
-		err, made = e.ahead.Adopt(e.embedSegment(t), made), nil
-	}
-	if errors.Is(err, initramfs.ErrOrder) {
-		err = e.noteOrder(ctx, l, err)
+	if err == nil {
+		e.task.Add(t.tree.Size() - read)
+		if made != nil {
+			err, made = e.ahead.Adopt(e.embedSegment(t), made), nil
+		}
 	}
 	return t, errors.Join(err, made.Close())
 }
 
-// stream makes a layer's segment, if that is to be ahead. The index is nil if
-// the cache has the segment.
-func (e embedding) stream(ctx context.Context, seg initramfs.Segment, l *embed.Layer) (read *rootfs.Layer, made *initramfs.Streamed, err error) {
+// stream makes a layer's segment, if that is to be ahead, and puts the index
+// into the cache that comes of it.
+func (e embedding) stream(ctx context.Context, l *embed.Layer, sum *int64) (*initramfs.Streamed, error) {
 	if e.ahead == nil {
-		return nil, nil, nil
+		return nil, nil
 	}
-	made, err = e.ahead.Stream(ctx, seg, streamID(l), inflated(l), func(ctx context.Context, s *initramfs.Archive) (err error) {
-		read, err = readEntries(ctx, l, s)
-		return err
+	seg := e.embedSegment(embeddedTree{name: segmentOf(l)})
+	return e.ahead.Stream(ctx, seg, streamID(l), inflated(l), func(ctx context.Context, s *initramfs.Archive) error {
+		read, err := e.read(ctx, l, s, sum)
+		if err != nil {
+			return err
+		}
+		f, err := e.storedIndex(ctx, l, func(context.Context) (*rootfs.Layer, error) { return read, nil })
+		if err != nil {
+			return err
+		}
+		return f.Close()
 	})
-	return read, made, err
 }
 
-// isStreamed reports whether the layers of the store go into segments of their
-// own as they are read, or are only measured.
-func (b *builder) isStreamed(seg initramfs.Segment) bool {
-	if b.ahead == nil {
-		return !b.opt.OneSegment && b.opt.Format != Tar
+// read reads a layer, and counts it for the user and in sum.
+func (e embedding) read(ctx context.Context, l *embed.Layer, s *initramfs.Archive, sum *int64) (*rootfs.Layer, error) {
+	return readEntries(ctx, l, s, func(n int64) {
+		*sum += n
+		e.task.Add(n)
+	})
+}
+
+// storedTree is the tree of a layer of the store, of its cached or a new index.
+func (e embedding) storedTree(ctx context.Context, l *embed.Layer, tar func() (io.ReaderAt, error), sum *int64) (*rootfs.Tree, error) {
+	f, err := e.storedIndex(ctx, l, func(ctx context.Context) (*rootfs.Layer, error) { return e.read(ctx, l, nil, sum) })
+	if err != nil {
+		return nil, err
 	}
-	return b.ahead.Streams(seg)
+	defer f.Close()
+	ix, err := readIndex(f, func(index []byte) (*rootfs.Layer, error) { return rootfs.LoadLater(tar, index) })
+	if err != nil {
+		return nil, err
+	}
+	ix.Name(l.Identity())
+	return rootfs.Flatten(ix)
+}
+
+// isStreamed reports whether a layer of the store goes into a segment of its
+// own as it is read, or is only measured.
+func (b *builder) isStreamed(l *embed.Layer) bool {
+	if b.ahead == nil && (b.opt.OneSegment || b.opt.Format == Tar) || b.ahead != nil && !b.ahead.Streams(b.embedSegment(embeddedTree{})) {
+		return false
+	}
+	return !b.opt.Cache.Has(b.unorderedKey(l))
 }
 
 // inflated is about how large a layer of the store is.
@@ -120,84 +155,75 @@ const inflation = 4
 // streamID names what the records of a layer's segment depend on.
 func streamID(l *embed.Layer) string { return l.Identity() + "\n" + embedDir }
 
-func unorderedKey(l *embed.Layer) string { return "layer without order 1\n" + l.Identity() }
+func (b *builder) unorderedKey(l *embed.Layer) string {
+	return "layer without order\n" + b.opt.Program + "\n" + l.Identity()
+}
 
-// noteOrder remembers for the next build that a layer cannot be streamed, and
-// returns why.
-func (b *builder) noteOrder(ctx context.Context, l *embed.Layer, why error) error {
-	f, err := b.opt.Cache.Derive(ctx, unorderedKey(l), func(_ context.Context, w io.Writer) error {
+// noteOrder remembers for the next build that a layer cannot be streamed.
+func (b *builder) noteOrder(ctx context.Context, l *embed.Layer) error {
+	f, err := b.opt.Cache.Derive(ctx, b.unorderedKey(l), func(_ context.Context, w io.Writer) error {
 		_, err := io.WriteString(w, "its tar is made first\n")
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), why)
+	return f.Close()
 }
 
-func storedIndexKey(l *embed.Layer) string { return "store layer index 1\n" + l.Identity() }
+func (b *builder) storedIndexKey(l *embed.Layer) string {
+	return "store layer index\n" + b.opt.Program + "\n" + l.Identity()
+}
 
-// storedIndex is the index of a layer of the store: the one that was made while
-// it was read, else the cache's, else a new one.
-func (b *builder) storedIndex(ctx context.Context, l *embed.Layer, read *rootfs.Layer, later io.ReaderAt) (*rootfs.Layer, error) {
-	f, err := b.opt.Cache.Derive(ctx, storedIndexKey(l), func(ctx context.Context, w io.Writer) (err error) {
-		if read == nil {
-			if read, err = readEntries(ctx, l, nil); err != nil {
-				return err
-			}
+// storedIndex is the cached index of a layer of the store, or the one that read
+// returns. The caller closes it.
+func (b *builder) storedIndex(ctx context.Context, l *embed.Layer, read func(context.Context) (*rootfs.Layer, error)) (*os.File, error) {
+	return b.opt.Cache.Derive(ctx, b.storedIndexKey(l), func(ctx context.Context, w io.Writer) error {
+		ix, err := read(ctx)
+		if err != nil {
+			return err
 		}
-		index, err := read.MarshalBinary()
+		index, err := ix.MarshalBinary()
 		if err == nil {
 			_, err = w.Write(index)
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	index, err := io.ReadAll(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	ix, err := rootfs.Load(later, index)
-	if err == nil {
-		ix.Name(l.Identity())
-	}
-	return ix, err
 }
 
 // storedCached reports whether nothing of a layer of the store need be read.
 func (b *builder) storedCached(l *embed.Layer) bool {
-	if b.layers.cached(l) {
-		return true
+	if !b.isStreamed(l) {
+		return b.layers.cached(l)
 	}
-	seg := b.embedSegment(embeddedTree{})
-	return b.isStreamed(seg) && b.opt.Cache.Has(storedIndexKey(l)) &&
-		(b.ahead == nil || b.opt.Cache.Has(b.ahead.StreamKey(seg, streamID(l))))
+	return b.opt.Cache.Has(b.storedIndexKey(l)) &&
+		(b.ahead == nil || b.opt.Cache.Has(b.ahead.StreamKey(b.embedSegment(embeddedTree{}), streamID(l))))
 }
 
 // readEntries reads a layer of the store once: it returns the index that its
 // tar would have, and adds its files to an archive, if that is not nil.
-func readEntries(ctx context.Context, l *embed.Layer, archive *initramfs.Archive) (*rootfs.Layer, error) {
-	size := &byteCount{}
-	r := &entryReader{ctx: ctx, tar: tar.NewWriter(size), size: size, index: rootfs.NewIndexer(), archive: archive}
+// progress is called with the bytes of contents.
+func readEntries(ctx context.Context, l *embed.Layer, archive *initramfs.Archive, progress func(n int64)) (*rootfs.Layer, error) {
+	size := &counted{Writer: io.Discard}
+	r := &entryReader{ctx: ctx, tar: tar.NewWriter(size), size: size, index: rootfs.NewIndexer(), archive: archive, progress: progress}
 	if err := l.WriteEntries(r); err != nil {
 		return nil, err
 	}
 	if err := r.tar.Close(); err != nil {
 		return nil, err
 	}
-	return r.index.Layer(nil, size.n), nil
+	return r.index.Layer(size.n), nil
 }
 
 // entryReader is an embed.EntryWriter: it needs the tar only for where in it
 // the files are.
 type entryReader struct {
-	ctx     context.Context
-	tar     *tar.Writer
-	size    *byteCount
-	index   *rootfs.Indexer
-	archive *initramfs.Archive // nil: only the index is made
+	ctx      context.Context // an io.Writer gets none
+	tar      *tar.Writer
+	size     *counted
+	index    *rootfs.Indexer
+	archive  *initramfs.Archive // nil: only the index is made
+	progress func(n int64)
 }
 
 func (r *entryReader) WriteHeader(hdr *tar.Header) error {
@@ -221,16 +247,9 @@ func (r *entryReader) Write(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
+	r.progress(int64(len(p)))
 	if n, err := r.tar.Write(p); err != nil || r.archive == nil {
 		return n, err
 	}
 	return r.archive.Write(p)
-}
-
-// byteCount counts what is written to it.
-type byteCount struct{ n int64 }
-
-func (c *byteCount) Write(p []byte) (int, error) {
-	c.n += int64(len(p))
-	return len(p), nil
 }

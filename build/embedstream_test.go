@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -68,7 +69,7 @@ func TestStoredIndex(t *testing.T) {
 		var out bytes.Buffer
 		must(stored.WriteTo(&out))
 		wanted := must(must(rootfs.Index(bytes.NewReader(out.Bytes()), int64(out.Len()))).MarshalBinary())
-		read := must(readEntries(t.Context(), stored, nil))
+		read := must(readEntries(t.Context(), stored, nil, func(int64) {}))
 		if !bytes.Equal(must(read.MarshalBinary()), wanted) {
 			t.Errorf("%s: the index differs from that of the tar", name)
 		}
@@ -136,6 +137,70 @@ func TestStreamedAgain(t *testing.T) {
 		t.Error("other bytes without the layer")
 	}
 }
+
+// TestStreamedState: a tar that another build left does not stand for the
+// segment, and the failure of a build does not decide how the next is made.
+func TestStreamedState(t *testing.T) {
+	cache := &fetch.Cache{Dir: t.TempDir()}
+	open := func(level int, base *rootfs.Tree) (*builder, error) {
+		b := must(embedder(cache, imageMap{"a": testImage(t, v1.Config{}, orderedLayer())}, want(t, "a=first")))
+		b.opt.Level = level
+		b.ahead = initramfs.NewAhead(initramfs.Options{TempDir: t.TempDir(), Cache: cache, Program: b.opt.Program})
+		t.Cleanup(func() {
+			if err := errors.Join(b.ahead.Close(), b.layers.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+		_, err := b.embedTrees(t.Context(), base)
+		return b, err
+	}
+	impossible := must(rootfs.New(map[string]*rootfs.Inode{"run/socket": {Mode: rootfs.ModeSocket}}))
+	b := must(open(3, impossible)) // the tar is made
+	l := storeLayers(t, b)[0]
+	if cache.Has(b.unorderedKey(l)) || !b.layers.cached(l) {
+		t.Errorf("noted as without order: %v; a tar: %v", cache.Has(b.unorderedKey(l)), b.layers.cached(l))
+	}
+	b.ahead.Over(must(rootfs.New(map[string]*rootfs.Inode{"run": {Mode: rootfs.ModeDir | 0o755}})))
+	if b.storedCached(l) {
+		t.Error("there is only a tar, and the layer would not be downloaded")
+	}
+	if b := must(open(12, nil)); !b.storedCached(l) {
+		t.Error("there is the tar that is needed, and the layer would be downloaded")
+	}
+	if b := must(open(3, nil)); !b.storedCached(l) {
+		t.Error("the segment is there, and the layer would be downloaded")
+	}
+}
+
+// TestStreamedProgress: what is shown is what the images take, cached or not.
+func TestStreamedProgress(t *testing.T) {
+	cache := &fetch.Cache{Dir: t.TempDir()}
+	layers := unorderedLayers()
+	for round := range 2 {
+		for name, l := range map[string]v1.Layer{"ordered": orderedLayer(), "hard link": layers["hard link"]} {
+			b := must(embedder(cache, imageMap{"a": testImage(t, v1.Config{}, l)}, want(t, "a=first")))
+			defer b.layers.Close()
+			var shown shownBytes
+			b.opt.Observer = &shown
+			b.ahead = initramfs.NewAhead(initramfs.Options{TempDir: t.TempDir(), Cache: cache, Program: b.opt.Program})
+			defer b.ahead.Close()
+			var size int64
+			for _, tree := range must(b.embedTrees(t.Context(), nil)) {
+				size += tree.tree.Size()
+			}
+			if shown.n.Load() != size || size == 0 {
+				t.Errorf("%s, round %d: %d bytes shown of %d", name, round, shown.n.Load(), size)
+			}
+		}
+	}
+}
+
+// shownBytes is an observer that counts.
+type shownBytes struct{ n atomic.Int64 }
+
+func (s *shownBytes) Begin(string, int64) fetch.Task { return s }
+func (s *shownBytes) Add(n int64)                    { s.n.Add(n) }
+func (s *shownBytes) Done(error)                     {}
 
 // unreadable is a layer whose blob is gone.
 type unreadable struct{ v1.Layer }

@@ -209,16 +209,26 @@ func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size i
 	}
 	defer f.Close()
 	if made == nil {
-		b, err := io.ReadAll(f)
-		if err == nil {
-			made, err = rootfs.Load(tar, b)
-		}
+		made, err = readIndex(f, func(index []byte) (*rootfs.Layer, error) { return rootfs.Load(tar, index) })
 		if err != nil {
 			return nil, err
 		}
 	}
 	made.Name(key)
 	return made, nil
+}
+
+// readIndex loads an index that the cache has. A damaged one is removed.
+func readIndex(f *os.File, load func(index []byte) (*rootfs.Layer, error)) (*rootfs.Layer, error) {
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
+	ix, err := load(b)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("the cached index %s does not fit and is gone now: run the command again: %w", f.Name(), err), os.Remove(f.Name()))
+	}
+	return ix, err
 }
 
 func indexSmall(l v1.Layer) (*rootfs.Layer, error) {

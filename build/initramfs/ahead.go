@@ -16,7 +16,8 @@ const memoryLimit = 192 << 20
 
 // Ahead compresses segments while the trees of others are still being made.
 // A Write whose Options name it takes what it finds there and compresses the
-// rest, so that its result is the same with and without.
+// rest. What Compress makes is what Write would make; what Stream makes and
+// Adopt takes has the same records in another order.
 type Ahead struct {
 	opt    Options
 	below  []plan

@@ -5,8 +5,9 @@
 //
 // In: segments, each a tree and a way to compress it. Out: one file, and per
 // segment its place, sizes and hash. The bytes depend on nothing but the
-// segments: not on the number of processors, the user, the clock or the
-// folder for temporary files.
+// segments, and on which of them were streamed: not on the number of
+// processors, the user, the clock, the cache or the folder for temporary files.
 //
-// Open segment.go first, then cpio.go.
+// Open segment.go first, then cpio.go. Segments that are compressed before all
+// trees are there are in ahead.go, those without any tree yet in stream.go.
 package initramfs

@@ -149,22 +149,24 @@ func (a *Ahead) StreamKey(seg Segment, id string) string {
 	return fmt.Sprintf("initramfs stream %s\n%s\n%s level %d epoch %d\n%s", cacheVersion, a.opt.Program, seg.Compression, seg.Level, seg.Epoch.Unix(), id)
 }
 
-// Streams reports whether segments of this compression can be streamed: some
-// encoders have to know the size before.
+// Streams reports whether segments of this compression and level can be
+// streamed: some encoders have to know the size before. Over what cannot be
+// written, none are.
 func (a *Ahead) Streams(seg Segment) bool {
 	_, ok := seg.Compression.streamEncoder(seg.Level, 0)
-	return ok && seg.Compression.CheckLevel(seg.Level) == nil
+	return ok && a.err == nil && seg.Compression.CheckLevel(seg.Level) == nil
 }
 
 // Stream makes a segment over those that have what Over said, or takes it from
 // the cache, without its tree: of the records that write adds, about so many
-// bytes. They must be the same whenever id is. If they do not come in an order
-// that will do, the error is ErrOrder. Without one, the caller gives the
-// Streamed to Adopt or closes it.
+// bytes, whose memory it reserves: what is far more takes up to 80 MB beyond.
+// They must be the same whenever id is. If they do not come in an order that
+// will do, the error is ErrOrder. Without one, the caller gives the Streamed to
+// Adopt or closes it. It is for segments that Streams says yes to.
 func (a *Ahead) Stream(ctx context.Context, seg Segment, id string, about int64, write func(ctx context.Context, s *Archive) error) (*Streamed, error) {
 	enc, ok := seg.Compression.streamEncoder(seg.Level, about)
 	if !ok || a.err != nil {
-		return nil, ErrOrder // the tree's segment will do, or say what is wrong
+		return nil, fmt.Errorf("segment %q cannot be streamed", seg.Name)
 	}
 	out := &Streamed{}
 	var err error

@@ -157,9 +157,33 @@ func TestStreamOrder(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestStreams: what is not streamed is no matter of the order of its records.
+func TestStreams(t *testing.T) {
 	a, _ := ahead(t)
-	if _, err := a.Stream(t.Context(), Segment{Compression: Zstd, Level: 19}, "id", 0, adder()); !errors.Is(err, ErrOrder) || a.Streams(Segment{Compression: Zstd, Level: 19}) {
-		t.Errorf("level 19: %v", err)
+	broken, _ := ahead(t)
+	broken.Over(treeOf(t, files{"run/socket": node(rootfs.ModeSocket)}))
+	for _, tt := range []struct {
+		a    *Ahead
+		seg  Segment
+		want bool
+	}{
+		{a, Segment{Name: "s"}, true},
+		{a, Segment{Name: "s", Compression: Gzip, Level: 9}, true},
+		{a, Segment{Name: "s", Compression: Zstd, Level: 19}, false},
+		{broken, Segment{Name: "s"}, false},
+	} {
+		if got := tt.a.Streams(tt.seg); got != tt.want {
+			t.Errorf("%+v: %v", tt.seg, got)
+		}
+		made, err := tt.a.Stream(t.Context(), tt.seg, "id", 0, adder())
+		if (err == nil) != tt.want || errors.Is(err, ErrOrder) {
+			t.Errorf("%+v: %v", tt.seg, err)
+		}
+		if err := made.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -115,6 +115,23 @@ func (n *Inode) appendTo(b []byte) []byte {
 // without reading the tar. An index that is damaged, of another version or of
 // a larger tar is an error: the caller then calls Index.
 func Load(r io.ReaderAt, index []byte) (*Layer, error) {
+	l, err := decode(r, index)
+	if err == nil {
+		err = l.probe()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// LoadLater is Load for a tar that open brings when a content is first read
+// from it, if ever.
+func LoadLater(open func() (io.ReaderAt, error), index []byte) (*Layer, error) {
+	return decode(&later{open: open}, index)
+}
+
+func decode(r io.ReaderAt, index []byte) (*Layer, error) {
 	body, ok := strings.CutPrefix(string(index), indexMagic)
 	if !ok || len(body) < crc32.Size {
 		return nil, errors.New("layer index is of another version or no index; index the layer again")
@@ -128,16 +145,13 @@ func Load(r io.ReaderAt, index []byte) (*Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("layer index is damaged at byte %d: %w", end-len(d.in), err)
 	}
-	if err := l.probe(); err != nil {
-		return nil, err
-	}
 	return l, nil
 }
 
-// probe reads the last byte that the index needs, if the tar is there.
+// probe reads the last byte that the index needs.
 func (l *Layer) probe() error {
 	var one [1]byte
-	if _, later := l.src.r.(*Later); later || l.size == 0 {
+	if l.size == 0 {
 		return nil
 	}
 	if n, err := l.src.r.ReadAt(one[:], l.size-1); n == 0 {

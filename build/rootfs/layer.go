@@ -71,7 +71,7 @@ type Indexer struct{ l *Layer }
 
 // NewIndexer returns an Indexer of an empty tar.
 func NewIndexer() *Indexer {
-	return &Indexer{&Layer{src: &source{}, size: math.MaxInt64}}
+	return &Indexer{&Layer{src: &source{r: emptyReader{}}, size: math.MaxInt64}}
 }
 
 // Add indexes the entry of a header whose content begins at off. It returns
@@ -90,24 +90,24 @@ func (x *Indexer) Add(hdr *tar.Header, off int64) (path string, n *Inode, err er
 	return e.path, &inode, nil
 }
 
-// Layer returns the index of the tar, which has size bytes and is at r.
-func (x *Indexer) Layer(r io.ReaderAt, size int64) *Layer {
-	x.l.src.r, x.l.size = r, size
+// Layer returns the index of the tar, which has size bytes. Contents cannot be
+// read from it: what MarshalBinary makes of it is for Load.
+func (x *Indexer) Layer(size int64) *Layer {
+	x.l.size = size
 	return x.l
 }
 
-// Later is a tar that is made when the first content is read from it.
-type Later struct {
-	Make func() (io.ReaderAt, error)
+// later is a tar that is made when the first content is read from it.
+type later struct {
+	open func() (io.ReaderAt, error)
 
 	once sync.Once
 	r    io.ReaderAt
 	err  error
 }
 
-// ReadAt implements io.ReaderAt.
-func (l *Later) ReadAt(p []byte, off int64) (int, error) {
-	l.once.Do(func() { l.r, l.err = l.Make() })
+func (l *later) ReadAt(p []byte, off int64) (int, error) {
+	l.once.Do(func() { l.r, l.err = l.open() })
 	if l.err != nil {
 		return 0, l.err
 	}

@@ -47,7 +47,8 @@ const (
 type Writer struct {
 	w      io.Writer
 	opt    Options
-	window int
+	reach  int // the window that was asked for
+	window int // as much of it as there is content
 	err    error
 	head   bool // the frame's header is written
 	closed bool
@@ -106,7 +107,7 @@ func NewWriter(w io.Writer, opt Options) (*Writer, error) {
 	if opt.Window < 0 || opt.Window > MaxWindow || opt.Size < 0 || opt.About < 0 {
 		return nil, fmt.Errorf("zstd: a window of %d bytes for %d is not between 0 and %d", opt.Window, opt.Size, MaxWindow)
 	}
-	z := &Writer{w: w, opt: opt, window: windowOf(opt), sum: xxhash.New()}
+	z := &Writer{w: w, opt: opt, reach: windowOf(Options{Window: opt.Window}), window: windowOf(opt), sum: xxhash.New()}
 	z.match.init()
 	z.block.init()
 	return z, nil
@@ -243,7 +244,7 @@ func (z *Writer) compress(last bool) {
 	}
 	from, end := z.done, len(z.buf)
 	z.sum.Write(z.buf[from:end])
-	found := z.long.find(z.buf, from, end, z.window)
+	found := z.long.find(z.buf, from, end, z.reach)
 	for {
 		stop := min(from+min(maxBlock, z.window), end) // RFC 8878, 3.1.1.2.4
 		isLast := last && stop == end

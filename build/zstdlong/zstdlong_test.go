@@ -330,6 +330,10 @@ func TestUnknownSize(t *testing.T) {
 	for _, n := range []int{1, 1023, 1024, 1025, maxBlock - 1, maxBlock, maxBlock + 1, step - 1, step, step + 1, 2 * step, 3*step + 100} {
 		all[fmt.Sprint(n, " bytes")] = long[:n]
 	}
+	// What is found half a window back is as far as the window that was asked
+	// for says, however little of it is used.
+	again := noise(5, 2*step)
+	all["far"] = slices.Concat(again, noise(6, 6*step), again, again[300_000:])
 	for name, content := range all {
 		if len(content) == 0 {
 			continue // 0 means unknown
