@@ -101,12 +101,9 @@ func segmentsOf(cuts []cut) []initramfs.Segment {
 // links end with their archive. So dividing costs no memory, and bytes only
 // where a compressor would have found the same twice.
 func (b *builder) cut(tree *rootfs.Tree, parts []part, embedded []embeddedTree, ram int64) ([]cut, error) {
-	own := func(path, text string) (*rootfs.Tree, error) {
-		return rootfs.New(map[string]*rootfs.Inode{path: b.file(0o644, []byte(text))})
-	}
 	var err error
 	if b.ownInit(parts) {
-		info, err := own(ramFile, strconv.FormatInt(ram, 10)+"\n")
+		info, err := b.note(ramFile, strconv.FormatInt(ram, 10))
 		if err != nil {
 			return nil, err
 		}
@@ -136,25 +133,33 @@ func (b *builder) cut(tree *rootfs.Tree, parts []part, embedded []embeddedTree, 
 		cuts = append(cuts, *attributes)
 	}
 	if b.ownInit(parts) {
-		complete, err := own(completeFile, "complete\n")
+		complete, err := b.note(completeFile, "complete")
 		if err != nil {
 			return nil, err
 		}
 		cuts = append(cuts, cut{initramfs.Segment{Name: "complete", Tree: complete}, []string{"/" + completeFile}})
 	}
 	for i := range cuts {
-		s := &cuts[i].Segment
-		if strings.HasPrefix(s.Name, groupEmbed+" ") {
-			continue
-		}
-		s.Compression, s.Level, s.Epoch, s.Last = b.opt.Compression, b.opt.level(), b.opt.Epoch, inContainers
-		if s.Name == groupModules || s.Name == groupFirmware {
-			// They are compressed already: a higher level costs time and
-			// gains nothing.
-			s.Level = fastLevel(b.opt.Compression)
+		if s := &cuts[i].Segment; !strings.HasPrefix(s.Name, groupEmbed+" ") {
+			b.compressed(s)
 		}
 	}
 	return cuts, err
+}
+
+// note is a file of one line for our init.
+func (b *builder) note(path, text string) (*rootfs.Tree, error) {
+	return rootfs.New(map[string]*rootfs.Inode{path: b.file(0o644, []byte(text+"\n"))})
+}
+
+// compressed says how a segment is written that is not of the store.
+func (b *builder) compressed(s *initramfs.Segment) {
+	s.Compression, s.Level, s.Epoch, s.Last = b.opt.Compression, b.opt.level(), b.opt.Epoch, inContainers
+	if s.Name == groupModules || s.Name == groupFirmware {
+		// They are compressed already: a higher level costs time and gains
+		// nothing.
+		s.Level = fastLevel(b.opt.Compression)
+	}
 }
 
 // defaultZstdLevel is one of those at which repetitions are found far back
