@@ -44,7 +44,7 @@ func (c *Cache) download(ctx context.Context, urls []string, w want, dst string)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	part, err := OpenPartial(filepath.Join(c.Dir, "partial", w.sha256))
+	part, err := OpenPartial(ctx, c.Log, filepath.Join(c.Dir, "partial", w.sha256))
 	if err != nil {
 		return err
 	}
@@ -95,12 +95,13 @@ func (c *Cache) retry(ctx context.Context, urls []string, part *Partial, try fun
 			last = fmt.Errorf("%s: %w", url, err)
 			if p := (permanent{}); errors.As(err, &p) {
 				urls = slices.DeleteFunc(urls, func(u string) bool { return u == url })
-				patience.Reset()
+				patience.Drop(last)
+			} else {
+				patience.Note(last)
 			}
-			patience.Note(last)
 		}
 		if len(urls) == 0 {
-			return last
+			return patience.GaveUp()
 		}
 		wait, again := patience.Again()
 		if !again {

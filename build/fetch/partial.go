@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,18 +33,19 @@ type Partial struct {
 
 // OpenPartial opens and locks the partial file of that name, so that two
 // processes that want the same file do not write into each other's: it waits
-// for the other one. Load comes next, unless the other has brought the file.
-// The caller closes it.
-func OpenPartial(name string) (*Partial, error) {
+// for the other one, until ctx is done, and says so. Load comes next, unless
+// the other has brought the file. The caller closes it.
+func OpenPartial(ctx context.Context, log *slog.Logger, name string) (*Partial, error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, err
 	}
+	tell := sync.OnceFunc(func() { log.Info("waiting for another process, which has the file", "file", name) })
 	for {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 		if err != nil {
 			return nil, err
 		}
-		if err := Flock(f, unix.LOCK_EX); err != nil {
+		if err := flockWait(ctx, f, tell); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("locking %s: %w", name, err)
 		}
@@ -167,6 +171,24 @@ func (a appender) Write(b []byte) (int, error) {
 	a.have += int64(n)
 	a.add(int64(n))
 	return n, err
+}
+
+// flockWait locks a file alone. A flock that waits would not end with ctx.
+// What takes longer than tellAfter is told.
+func flockWait(ctx context.Context, f *os.File, tell func()) error {
+	const pause, tellAfter = 100 * time.Millisecond, time.Second
+	for began := time.Now(); ; {
+		err := Flock(f, unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		if time.Since(began) >= tellAfter {
+			tell()
+		}
+		if err := Sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
 }
 
 // Flock locks a file as the call of that name does, which a signal may

@@ -17,11 +17,12 @@ type Patience struct {
 	backoff time.Duration
 	part    *Partial
 
-	top    int64 // the highest point reached,
-	mark   int64 // and when that last counted as progress
-	failed int   // tries in a row without progress
-	gains  int   // tries with it
-	said   []error
+	top    int64   // the highest point reached,
+	mark   int64   // and when that last counted as progress
+	failed int     // tries in a row without progress
+	gains  int     // tries with it
+	said   []error // by servers that are asked again
+	gone   []error // by those that are not
 }
 
 // NewPatience allows so many tries in a row that bring no progress of part,
@@ -29,14 +30,17 @@ type Patience struct {
 // nothing is progress.
 func NewPatience(tries int, backoff time.Duration, part *Partial) *Patience {
 	p := &Patience{tries: tries, backoff: backoff, part: part}
-	p.Reset()
+	p.begin()
 	return p
 }
 
-// Reset begins anew, with another server: what an earlier one had brought may
-// have been wrong.
-func (p *Patience) Reset() {
-	p.mark, p.top, p.failed, p.said = p.have(), p.have(), 0, nil
+func (p *Patience) begin() { p.mark, p.top, p.failed = p.have(), p.have(), 0 }
+
+// Drop remembers, for GaveUp, why a server is not asked again, and begins anew
+// with the others: what it had brought may have been wrong.
+func (p *Patience) Drop(err error) {
+	p.gone = append(slices.DeleteFunc(p.gone, sameText(err)), err)
+	p.begin()
 }
 
 func (p *Patience) have() int64 {
@@ -49,11 +53,14 @@ func (p *Patience) have() int64 {
 // Note remembers why a try failed, for GaveUp.
 func (p *Patience) Note(err error) {
 	const enough = 4 // different reasons
-	same := func(e error) bool { return e.Error() == err.Error() }
-	if p.said = slices.DeleteFunc(p.said, same); len(p.said) == enough {
+	if p.said = slices.DeleteFunc(p.said, sameText(err)); len(p.said) == enough {
 		p.said = p.said[1:]
 	}
 	p.said = append(p.said, err)
+}
+
+func sameText(err error) func(error) bool {
+	return func(e error) bool { return e.Error() == err.Error() }
 }
 
 // Again reports, after a try that failed, whether there is to be another one,
@@ -78,16 +85,18 @@ func (p *Patience) Level() slog.Level {
 }
 
 // GaveUp is the error after the last try, with the different reasons of those
-// before it.
+// before it and of all servers that were dropped.
 func (p *Patience) GaveUp() error {
+	errs := slices.Concat(p.gone, p.said)
 	var why []string
-	for _, err := range p.said {
+	for _, err := range errs {
 		why = append(why, err.Error())
 	}
-	if p.tries == 1 || p.part == nil {
-		return &gaveUp{strings.Join(why, "; "), p.said}
+	text := strings.Join(why, "; ")
+	if p.failed > 0 && p.tries > 1 && p.part != nil { // else nobody is left to ask, or what failed says it
+		text = fmt.Sprintf("gave up after %d tries in a row that brought nothing new beyond %s: %s", p.failed, p.part.progress(p.top), text)
 	}
-	return &gaveUp{fmt.Sprintf("gave up after %d tries in a row that brought nothing new beyond %s: %s", p.failed, p.part.progress(p.top), strings.Join(why, "; ")), p.said}
+	return &gaveUp{text, errs}
 }
 
 type gaveUp struct {

@@ -118,6 +118,50 @@ func TestPatienceIsForEachServer(t *testing.T) {
 	}
 }
 
+// Where nobody has the file, what each server said is told.
+func TestAllReasons(t *testing.T) {
+	want := content(1000)
+	serve := func(status int, body []byte) string {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_, _ = w.Write(body)
+		}))
+		t.Cleanup(srv.Close)
+		return srv.URL + "/x"
+	}
+	wrong, none, busy, half := serve(200, make([]byte, 1000)), serve(404, nil), serve(503, nil), serve(200, want[:500])
+	for _, tt := range []struct {
+		name  string
+		urls  []string
+		wants []string
+		gone  bool // nobody is left to ask
+	}{
+		{"all for good", []string{wrong, none}, []string{wrong + ": got 1000 bytes", "broken mirror", none + ": server answered 404"}, true},
+		{"one twice", []string{none, wrong, none}, []string{none + ": server answered 404", wrong + ": got 1000 bytes"}, true},
+		{"one for good", []string{none, busy}, []string{none + ": server answered 404", busy + ": server answered 503", "gave up after 3 tries"}, false},
+		{"one for good, another got on", []string{wrong, half}, []string{wrong + ": got 1000 bytes", "broken mirror", half + ": connection ended after 500 of 1000"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := testCache(t).Blob(t.Context(), tt.urls, sum(want), int64(len(want)))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, part := range tt.wants {
+				if strings.Count(err.Error(), part) != 1 {
+					t.Errorf("error %v lacks %q, or has it twice", err, part)
+				}
+			}
+			if tt.gone == strings.Contains(err.Error(), "gave up") {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+	_, err := testCache(t).Latest(t.Context(), []string{none, serve(403, nil)}, 10)
+	if err == nil || !strings.Contains(err.Error(), "404") || !strings.Contains(err.Error(), "403") {
+		t.Errorf("Latest: %v", err)
+	}
+}
+
 // Time between reads is the reader's, and a slow body that comes is read.
 func TestPacedReader(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

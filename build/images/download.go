@@ -41,7 +41,7 @@ func (f finalError) Unwrap() error { return f.error }
 // fetch brings a blob into the store from the first origin that gives it,
 // through a partial file that the next origin, or the next run, goes on with.
 func (s *store) fetch(ctx context.Context, d *download, origins []origin) (err error) {
-	if d.part, err = fetch.OpenPartial(filepath.Join(s.dir, "partial", filepath.Base(d.desc.Digest.Hex))); err != nil {
+	if d.part, err = fetch.OpenPartial(ctx, d.log, filepath.Join(s.dir, "partial", filepath.Base(d.desc.Digest.Hex))); err != nil {
 		return err
 	}
 	defer d.part.Close()

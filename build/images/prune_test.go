@@ -2,6 +2,7 @@ package images
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,7 +134,7 @@ func TestPruneLeavesWhatIsInUse(t *testing.T) {
 	contents(t, img) // used after it was listed
 	layers, _ := img.Layers()
 	name := filepath.Join(s.Dir, "partial", "running")
-	part, err := fetch.OpenPartial(name)
+	part, err := fetch.OpenPartial(t.Context(), slog.New(slog.DiscardHandler), name)
 	if err != nil {
 		t.Fatal(err)
 	}
