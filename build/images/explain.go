@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -70,6 +71,21 @@ func isMiss(err error) bool {
 	var m *missError
 	var p *platformError
 	return errors.As(err, &m) || errors.As(err, &p)
+}
+
+// IsMiss reports whether all places that were asked for an image answered, and
+// none has it. What failed, or was not asked because of --offline, may have it.
+func IsMiss(err error) bool {
+	if several, ok := err.(interface{ Unwrap() []error }); ok { // NotFoundError, joinPlaces
+		errs := several.Unwrap()
+		return len(errs) > 0 && !slices.ContainsFunc(errs, func(err error) bool { return !IsMiss(err) })
+	}
+	switch err.(type) {
+	case *missError, *platformError:
+		return true
+	}
+	inner := errors.Unwrap(err)
+	return inner != nil && IsMiss(inner)
 }
 
 // IsPlatform reports whether an image is there, but for other platforms only.

@@ -62,7 +62,7 @@ func (s *Sources) find(ctx context.Context, text string, fits func(context.Conte
 		}
 	}
 	if ref.pinned && isMiss(asked[len(asked)-1]) {
-		asked = append(asked, fmt.Errorf("the lock file pins it to %s: --pull renews that", ref.digest))
+		asked = append(asked, miss("the lock file pins it to %s: --pull renews that", ref.digest))
 	}
 	return nil, &NotFoundError{asked}
 }

@@ -109,11 +109,12 @@ func (i inventory) size(h v1.Hash) int64 {
 func (i inventory) whole(ctx context.Context, images []named) ([]named, error) {
 	var out []named
 	var lost []*lack
+	present := i.present(images)
 	for _, n := range images {
 		switch l := i.damage(ctx, n.Desc, 0); {
 		case l == nil:
 			out = append(out, n)
-		case l.begun || !i.standIn(images, n):
+		case l.begun || !present.standIn(n):
 			lost = append(lost, l)
 		}
 	}
@@ -127,12 +128,31 @@ func (i inventory) whole(ctx context.Context, images []named) ([]named, error) {
 	return nil, &incompleteError{what}
 }
 
+// present are the entries that are there, by name: of each name two, one of
+// which is another than any given.
+type present map[string][]v1.Hash
+
+func (i inventory) present(images []named) present {
+	const enough = 2
+	p := present{}
+	for _, n := range images {
+		h := n.Desc.Digest
+		if i.size(h) < 0 {
+			continue
+		}
+		for _, s := range n.Names {
+			if len(p[s]) < enough && !slices.Contains(p[s], h) {
+				p[s] = append(p[s], h)
+			}
+		}
+	}
+	return p
+}
+
 // standIn reports whether another entry of the same name is there.
-func (i inventory) standIn(images []named, of named) bool {
-	return slices.ContainsFunc(images, func(n named) bool {
-		return n.Desc.Digest != of.Desc.Digest && i.size(n.Desc.Digest) >= 0 &&
-			slices.ContainsFunc(n.Names, func(s string) bool { return slices.Contains(of.Names, s) })
-	})
+func (p present) standIn(of named) bool {
+	another := func(h v1.Hash) bool { return h != of.Desc.Digest }
+	return slices.ContainsFunc(of.Names, func(s string) bool { return slices.ContainsFunc(p[s], another) })
 }
 
 // damage finds what is lacking of an image, or of an index: a part of an image

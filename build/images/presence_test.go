@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -163,6 +164,40 @@ func TestStandIn(t *testing.T) {
 	}
 	if _, err := sources(t, func(s *Sources) { s.Offline = true }).InArchive(t.Context(), file); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestManyLost: an index.json in which nothing is whole costs no more than its
+// length.
+func TestManyLost(t *testing.T) {
+	hash := func(n int) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: fmt.Sprintf("%064x", n)} }
+	common := "example.org/image:"
+	i := inventory{sizes: map[v1.Hash]int64{}, known: map[v1.Hash]*lack{}}
+	var all []named
+	for n := range 100 * maxManifests { // each held against each would take many minutes
+		d := v1.Descriptor{Digest: hash(n), Size: 1}
+		if n%2 == 0 {
+			i.sizes[d.Digest] = 1
+		}
+		i.known[d.Digest] = &lack{part: "manifest", desc: d, has: -1}
+		all = append(all, named{Names: []string{common + fmt.Sprint(n/2*2), common + fmt.Sprint(n)}, Desc: d})
+	}
+	_, err := i.whole(t.Context(), all)
+	wantError(t, err, "it lacks the manifest "+hash(0).String(), fmt.Sprintf("%d more of its %d images", len(all)/2-1, len(all)))
+	there := i.present(all)
+	for _, tt := range []struct {
+		name string
+		of   named
+		want bool
+	}{
+		{"another of the name is there", named{Names: []string{"y", common + "4"}, Desc: v1.Descriptor{Digest: hash(5)}}, true},
+		{"it is that itself", named{Names: []string{common + "4"}, Desc: v1.Descriptor{Digest: hash(4)}}, false},
+		{"the other is not there", named{Names: []string{common + "5"}, Desc: v1.Descriptor{Digest: hash(4)}}, false},
+		{"no name", named{Desc: v1.Descriptor{Digest: hash(5)}}, false},
+	} {
+		if got := there.standIn(tt.of); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
 	}
 }
 

@@ -175,7 +175,32 @@ func (s *Sources) init() error {
 }
 
 // setUp checks the fields and prepares what is shared by all calls.
-func (s *Sources) setUp() (err error) {
+func (s *Sources) setUp() error {
+	if err := s.setDefaults(); err != nil {
+		return err
+	}
+	if err := s.parseFields(); err != nil {
+		return err
+	}
+	trust, err := newHostTransport(s.CA, s.Insecure, plainHosts(s.Mirrors))
+	if err != nil {
+		return err
+	}
+	if s.store, err = openStore(s.Dir); err != nil {
+		return err
+	}
+	s.registries = &registries{
+		store: s.store, trust: trust, keychain: s.Keychain, mirrors: s.Mirrors, offline: s.Offline,
+		transport: &patient{next: &fetch.Paced{Next: trust, Stall: s.stall}, tries: s.Retries, pause: s.Backoff, log: s.Log},
+		retries:   s.Retries, pause: s.Backoff, progress: s.Progress, log: s.Log,
+		slots: make(chan struct{}, parallelDownloads), hosts: map[string]*endpoint{},
+	}
+	s.daemon = &daemon{docker: &s.Docker, store: s.store, platform: s.Platform, offline: s.Offline, progress: s.Progress, log: s.Log}
+	return nil
+}
+
+// setDefaults fills fields that are zero.
+func (s *Sources) setDefaults() error {
 	if s.Platform.Architecture == "" {
 		s.Platform = hostPlatform()
 	}
@@ -193,6 +218,11 @@ func (s *Sources) setUp() (err error) {
 		}
 		s.Dir = filepath.Join(cache, "hooksmith", "images")
 	}
+	return nil
+}
+
+// parseFields reads the references in pins, OnlyIn and DockerFirst.
+func (s *Sources) parseFields() error {
 	s.resolved, s.pins = map[string]Pin{}, map[string]v1.Hash{}
 	for _, p := range s.Pins {
 		ref, err := parseReference(p.Ref)
@@ -219,25 +249,16 @@ func (s *Sources) setUp() (err error) {
 		}
 		s.dockerFirst[ref.name()] = true
 	}
+	return nil
+}
+
+// plainHosts are the hosts of mirrors that are named with http://.
+func plainHosts(mirrors []Mirror) []string {
 	var plain []string
-	for _, m := range s.Mirrors {
+	for _, m := range mirrors {
 		if u, err := url.Parse(m.URL); err == nil && u.Scheme == "http" {
 			plain = append(plain, u.Host)
 		}
 	}
-	trust, err := newHostTransport(s.CA, s.Insecure, plain)
-	if err != nil {
-		return err
-	}
-	if s.store, err = openStore(s.Dir); err != nil {
-		return err
-	}
-	s.registries = &registries{
-		store: s.store, trust: trust, keychain: s.Keychain, mirrors: s.Mirrors, offline: s.Offline,
-		transport: &patient{next: &fetch.Paced{Next: trust, Stall: s.stall}, tries: s.Retries, pause: s.Backoff, log: s.Log},
-		retries:   s.Retries, pause: s.Backoff, progress: s.Progress, log: s.Log,
-		slots: make(chan struct{}, parallelDownloads), hosts: map[string]*endpoint{},
-	}
-	s.daemon = &daemon{docker: &s.Docker, store: s.store, platform: s.Platform, offline: s.Offline, progress: s.Progress, log: s.Log}
-	return nil
+	return plain
 }
