@@ -22,7 +22,7 @@ func (p *Plan) explainMissing(ctx context.Context, w embed.Want, err error) erro
 		return fmt.Errorf("%w (or write %s again with hooksmith embed export)", err, w.Export)
 	}
 	named, parseErr := reference.ParseNormalizedNamed(w.Source)
-	if parseErr != nil || w.Digest == "" || p.foreign.source == nil {
+	if parseErr != nil || w.Digest == "" || !images.IsMiss(err) { // who did not answer would be waited for again
 		return err
 	}
 	tag, ok := named.(reference.Tagged)
