@@ -11,12 +11,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -72,7 +74,7 @@ func (d Dest) Check() error {
 		return nil
 	}
 	entries, err := os.ReadDir(d.Path)
-	if err != nil || len(entries) == 0 {
+	if err != nil || !slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !isFirst(e.Name()) }) {
 		return err
 	}
 	if why := foreignLayout(d.Path); why != "" {
@@ -101,6 +103,11 @@ func foreignLayout(dir string) string {
 
 // exportDir writes a layout into a folder that is empty or an export.
 func exportDir(ctx context.Context, dir string, index []byte, blobs []blob, progress func(int64)) error {
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if _, err := os.Stat(filepath.Join(dir, "index.json")); errors.Is(err, fs.ErrNotExist) {
 		begun, err := json.MarshalIndent(indexManifest(exportBegun), "", "  ")
 		if err != nil {
@@ -132,6 +139,23 @@ func exportDir(ctx context.Context, dir string, index []byte, blobs []blob, prog
 	return removeOthers(dir, blobs)
 }
 
+// lockDir makes a folder and keeps other exports out of it. Where folders
+// cannot be locked, as on some network file systems, it does not.
+func lockDir(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		f.Close()
+		return nil, fmt.Errorf("another hooksmith is writing %s: wait for it, or name another folder", dir)
+	}
+	return func() { f.Close() }, nil
+}
+
 // isIn reports whether a folder has the blob, with the right content: a copy
 // of it on a stick may have gone wrong.
 func (b blob) isIn(ctx context.Context, dir string) (bool, error) {
@@ -153,11 +177,11 @@ func (b blob) isIn(ctx context.Context, dir string) (bool, error) {
 
 // write puts a file of the layout in place when it is whole.
 func (b blob) write(ctx context.Context, dir string, progress func(int64)) error {
-	path := filepath.Join(dir, filepath.FromSlash(b.name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	file := filepath.Join(dir, filepath.FromSlash(b.name))
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
+	f, err := renameio.NewPendingFile(file, renameio.WithTempDir(filepath.Dir(file)), renameio.WithPermissions(0o644)) // where removeOthers looks
 	if err != nil {
 		return err
 	}
@@ -166,14 +190,14 @@ func (b blob) write(ctx context.Context, dir string, progress func(int64)) error
 		err = f.CloseAtomicallyReplace()
 	}
 	if err := errors.Join(err, f.Cleanup()); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+		return fmt.Errorf("writing %s: %w", file, err)
 	}
 	return nil
 }
 
-// removeOthers removes what the blobs' folder of an export has beside blobs:
-// those of a set before, and what an interrupted export left. Links are not
-// followed out of the folder.
+// removeOthers removes what an export has beside blobs: those of a set before,
+// and what an interrupted export left. Links are not followed out of the
+// folder.
 func removeOthers(dir string, blobs []blob) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -185,17 +209,44 @@ func removeOthers(dir string, blobs []blob) error {
 		wanted[b.name] = true
 	}
 	const folder = "blobs/sha256"
+	err = removeFrom(root, folder, func(name string) bool { return !wanted[folder+"/"+name] })
+	if err == nil {
+		err = removeFrom(root, ".", isPending)
+	}
+	if err != nil {
+		return fmt.Errorf("removing what is no longer part of the export: %w", err)
+	}
+	return nil
+}
+
+// isFirst reports whether an export writes a file of that name before the
+// index.json that tells whose the folder is: interrupted there, it leaves a
+// folder that is as good as empty.
+func isFirst(name string) bool { return name == "oci-layout" || isPending(name) }
+
+// isPending reports whether write was interrupted that replaced a file of an
+// export's root. Others may have put files of their own there.
+func isPending(name string) bool {
+	for _, of := range []string{".index.json", ".oci-layout"} {
+		if number, ok := strings.CutPrefix(name, of); ok && number != "" && strings.Trim(number, "0123456789") == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// removeFrom removes those files of a folder that are not wanted.
+func removeFrom(root *os.Root, folder string, unwanted func(name string) bool) error {
 	entries, err := fs.ReadDir(root.FS(), folder)
 	if err != nil {
-		return fmt.Errorf("looking for what is no longer part of the export: %w", err)
+		return err
 	}
 	for _, e := range entries {
-		name := folder + "/" + e.Name()
-		if e.IsDir() || wanted[name] {
+		if e.IsDir() || !unwanted(e.Name()) {
 			continue
 		}
-		if err := root.Remove(name); err != nil {
-			return fmt.Errorf("removing what is no longer part of the export: %w", err)
+		if err := root.Remove(path.Join(folder, e.Name())); err != nil {
+			return err
 		}
 	}
 	return nil

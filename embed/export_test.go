@@ -160,6 +160,79 @@ func TestExportAgain(t *testing.T) {
 	}
 }
 
+// TestExportLeftovers: what a crash left in a folder goes with the next export,
+// and nothing else in its root.
+func TestExportLeftovers(t *testing.T) {
+	set := []Image{{Want: Want{Source: "a:1", Names: []string{"a:1"}}, Image: imageOf(layerOf(folder("etc/")))}}
+	dir := filepath.Join(t.TempDir(), "set")
+	put := func(names ...string) {
+		for _, name := range names {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755), os.WriteFile(filepath.Join(dir, name), nil, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put("oci-layout", ".oci-layout1") // before there was an index.json
+	for range 2 {
+		if err := Export(t.Context(), destOf(t, dir), set, nil); err != nil {
+			t.Fatal(err)
+		}
+		var left []string
+		for _, e := range must(os.ReadDir(dir)) {
+			left = append(left, e.Name())
+		}
+		left = slices.DeleteFunc(left, func(s string) bool { return slices.Contains([]string{".index.json", ".index.json.old", "README"}, s) })
+		if !slices.Equal(left, []string{"blobs", "index.json", "oci-layout"}) || len(must(os.ReadDir(filepath.Join(dir, "blobs/sha256")))) != 3 {
+			t.Errorf("there is %q", left)
+		}
+		put(".index.json123", ".oci-layout99", ".index.json", ".index.json.old", "README", "blobs/sha256/."+digest("a")[7:]+"12")
+	}
+	for _, name := range []string{".index.json", ".index.json.old", "README"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestExportAtOnce: of two exports into one folder, the second is an error.
+func TestExportAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "set")
+	var second error
+	var pending []string
+	l := during{layerOf(regular("f", "1")), func() {
+		other := []Image{{Want: Want{Source: "b:1", Names: []string{"b:1"}}, Image: imageOf(layerOf(folder("etc/")))}}
+		second = Export(t.Context(), destOf(t, dir), other, nil)
+		pending = must(filepath.Glob(filepath.Join(dir, "blobs/sha256/.*")))
+	}}
+	set := []Image{{Want: Want{Source: "a:1", Names: []string{"a:1"}}, Image: imageOf(l)}}
+	if err := Export(t.Context(), destOf(t, dir), set, nil); err != nil {
+		t.Fatal(err)
+	}
+	if second == nil || !strings.Contains(second.Error(), "another hooksmith is writing "+dir) {
+		t.Errorf("the second: %v", second)
+	}
+	if len(pending) != 1 { // where a crash leaves it for removeOthers
+		t.Errorf("while a layer was written there was %q", pending)
+	}
+	if list, _, err := ReadExport(dir); err != nil || len(list) != 1 || list[0].Names[0] != "a:1" {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if err := Export(t.Context(), destOf(t, dir), set, nil); err != nil {
+		t.Errorf("when the first is over: %v", err)
+	}
+}
+
+// during is a layer that tells when it is read.
+type during struct {
+	v1.Layer
+	tell func()
+}
+
+func (d during) Compressed() (io.ReadCloser, error) {
+	d.tell()
+	return d.Layer.Compressed()
+}
+
 var errBroken = errors.New("broken")
 
 // failing is a layer whose content does not come.
