@@ -158,27 +158,31 @@ again; interrupted, the same command goes on where it was.`,
 			return completeFlavors(cmd, nil, toComplete)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dest, err := embed.ParseDest(args[0], a.stdout)
-			if err != nil {
-				return &usageError{err}
-			}
-			if dest.Stream != nil && a.isTerminal(a.stdout) {
-				return usagef("a tar is not for a terminal: write it to a pipe or a file, as in hooksmith embed export images.tar")
-			}
-			if err := dest.Check(); err != nil {
-				return err
-			}
-			opt, err := o.options(cmd.Context(), a, args[1:])
-			if err != nil {
-				return err
-			}
-			err = build.ExportEmbed(cmd.Context(), opt, dest)
-			if err == nil && dest.Stream == nil {
-				_, err = fmt.Fprintln(a.stdout, args[0])
-			}
-			return err
+			return a.exportEmbed(cmd.Context(), &o, args[0], args[1:])
 		},
 	}
 	o.add(cmd)
 	return cmd
+}
+
+func (a *app) exportEmbed(ctx context.Context, o *embedInputs, to string, flavor []string) error {
+	dest, err := embed.ParseDest(to, a.stdout)
+	if err != nil {
+		return &usageError{err}
+	}
+	if dest.Stream != nil && a.isTerminal(a.stdout) {
+		return usagef("a tar is not for a terminal: write it to a pipe or a file, as in hooksmith embed export images.tar")
+	}
+	if err := dest.Check(); err != nil {
+		return err
+	}
+	opt, err := o.options(ctx, a, flavor)
+	if err != nil {
+		return err
+	}
+	err = build.ExportEmbed(ctx, opt, dest)
+	if err == nil && dest.Stream == nil {
+		_, err = fmt.Fprintln(a.stdout, to)
+	}
+	return err
 }
