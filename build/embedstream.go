@@ -20,8 +20,10 @@ import (
 // A layer of the store goes from its image into its segment while it is read:
 // nothing is unpacked, and nothing is kept but the segment and an index. Where
 // its files come in an order that an archive cannot have (another name of a
-// file that has passed, a path twice), the layer's tar is made in the cache
-// instead, as for the layers of a file system, and the segment of that.
+// file that has passed, a file before its directory), the layer is read twice:
+// then its tree is known before the first record is written. Where that does
+// not help either, or all is to be one segment, its tar is made in the cache,
+// as for the layers of a file system.
 
 // embedding makes the trees of a store's layers and, with ahead, their segments.
 type embedding struct {
@@ -74,57 +76,69 @@ func (e embedding) streamed(ctx context.Context, l *embed.Layer, tar func() (io.
 	if !e.isStreamed(l) {
 		return embeddedTree{}, initramfs.ErrOrder
 	}
-	var read int64 // bytes of contents
-	made, err := e.stream(ctx, l, &read)
-	if errors.Is(err, initramfs.ErrOrder) {
-		e.task.Add(-read)
-		return embeddedTree{}, errors.Join(e.noteOrder(ctx, l), err)
-	}
+	var shown int64 // bytes of contents
+	made, err := e.streamOnce(ctx, l, &shown)
 	var tree *rootfs.Tree
 	if err == nil {
-		tree, err = e.storedTree(ctx, l, tar, &read)
+		tree, err = e.storedTree(ctx, l, tar, &shown)
 	}
 	t, err := e.placed(l, tree, err)
-	if err == nil {
-		e.task.Add(t.tree.Size() - read)
-		if made != nil {
-			err, made = e.ahead.Adopt(e.embedSegment(t), made), nil
-		}
+	if err == nil && made == nil && e.ahead != nil {
+		made, err = e.stream(ctx, l, t, nil)
+		err = e.noteOrder(ctx, l, twice, err)
 	}
+	if err == nil && made != nil {
+		err, made = e.ahead.Adopt(e.embedSegment(t), made), nil
+	}
+	if err == nil {
+		shown -= t.tree.Size()
+	}
+	e.task.Add(-shown)
 	return t, errors.Join(err, made.Close())
 }
 
-// stream makes a layer's segment, if that is to be ahead, and puts the index
-// into the cache that comes of it.
-func (e embedding) stream(ctx context.Context, l *embed.Layer, sum *int64) (*initramfs.Streamed, error) {
-	if e.ahead == nil {
+// streamOnce makes a layer's segment, if that is to be ahead, and puts the
+// index into the cache that comes of it. It is nil if the layer has to be read
+// twice.
+func (e embedding) streamOnce(ctx context.Context, l *embed.Layer, shown *int64) (*initramfs.Streamed, error) {
+	if e.ahead == nil || e.opt.Cache.Has(e.orderKey(l, once)) {
 		return nil, nil
 	}
-	seg := e.embedSegment(embeddedTree{name: segmentOf(l)})
-	return e.ahead.Stream(ctx, seg, streamID(l), inflated(l), func(ctx context.Context, s *initramfs.Archive) error {
-		read, err := e.read(ctx, l, s, sum)
-		if err != nil {
+	made, err := e.stream(ctx, l, embeddedTree{name: segmentOf(l)}, shown)
+	if err = e.noteOrder(ctx, l, once, err); errors.Is(err, initramfs.ErrOrder) {
+		return nil, nil
+	}
+	return made, err
+}
+
+// stream makes the segment of a layer, of which t has the tree if it is known.
+func (e embedding) stream(ctx context.Context, l *embed.Layer, t embeddedTree, shown *int64) (*initramfs.Streamed, error) {
+	return e.ahead.Stream(ctx, e.embedSegment(t), streamID(l), inflated(l), func(ctx context.Context, s *initramfs.Archive) error {
+		read, err := e.read(ctx, l, s, shown)
+		if read == nil {
 			return err
 		}
-		f, err := e.storedIndex(ctx, l, func(context.Context) (*rootfs.Layer, error) { return read, nil })
-		if err != nil {
-			return err
+		f, noted := e.storedIndex(ctx, l, func(context.Context) (*rootfs.Layer, error) { return read, nil })
+		if noted != nil {
+			return noted
 		}
-		return f.Close()
+		return errors.Join(f.Close(), err)
 	})
 }
 
-// read reads a layer, and counts it for the user and in sum.
-func (e embedding) read(ctx context.Context, l *embed.Layer, s *initramfs.Archive, sum *int64) (*rootfs.Layer, error) {
+// read reads a layer, and shows that to the user unless shown is nil.
+func (e embedding) read(ctx context.Context, l *embed.Layer, s *initramfs.Archive, shown *int64) (*rootfs.Layer, error) {
 	return readEntries(ctx, l, s, func(n int64) {
-		*sum += n
-		e.task.Add(n)
+		if shown != nil {
+			*shown += n
+			e.task.Add(n)
+		}
 	})
 }
 
 // storedTree is the tree of a layer of the store, of its cached or a new index.
-func (e embedding) storedTree(ctx context.Context, l *embed.Layer, tar func() (io.ReaderAt, error), sum *int64) (*rootfs.Tree, error) {
-	f, err := e.storedIndex(ctx, l, func(ctx context.Context) (*rootfs.Layer, error) { return e.read(ctx, l, nil, sum) })
+func (e embedding) storedTree(ctx context.Context, l *embed.Layer, tar func() (io.ReaderAt, error), shown *int64) (*rootfs.Tree, error) {
+	f, err := e.storedIndex(ctx, l, func(ctx context.Context) (*rootfs.Layer, error) { return e.read(ctx, l, nil, shown) })
 	if err != nil {
 		return nil, err
 	}
@@ -140,10 +154,10 @@ func (e embedding) storedTree(ctx context.Context, l *embed.Layer, tar func() (i
 // isStreamed reports whether a layer of the store goes into a segment of its
 // own as it is read, or is only measured.
 func (b *builder) isStreamed(l *embed.Layer) bool {
-	if b.ahead == nil && (b.opt.OneSegment || b.opt.Format == Tar) || b.ahead != nil && !b.ahead.Streams(b.embedSegment(embeddedTree{})) {
-		return false
+	if b.ahead == nil {
+		return !b.opt.OneSegment && b.opt.Format != Tar
 	}
-	return !b.opt.Cache.Has(b.unorderedKey(l))
+	return b.ahead.Streams(b.embedSegment(embeddedTree{})) && !b.opt.Cache.Has(b.orderKey(l, twice))
 }
 
 // inflated is about how large a layer of the store is.
@@ -155,20 +169,30 @@ const inflation = 4
 // streamID names what the records of a layer's segment depend on.
 func streamID(l *embed.Layer) string { return l.Identity() + "\n" + embedDir }
 
-func (b *builder) unorderedKey(l *embed.Layer) string {
-	return "layer without order\n" + b.opt.Program + "\n" + l.Identity()
+// How often a layer was read when its files did not come in order.
+const (
+	once  = "once"
+	twice = "twice"
+)
+
+func (b *builder) orderKey(l *embed.Layer, read string) string {
+	return "layer not in order, read " + read + "\n" + b.opt.Program + "\n" + l.Identity()
 }
 
-// noteOrder remembers for the next build that a layer cannot be streamed.
-func (b *builder) noteOrder(ctx context.Context, l *embed.Layer) error {
-	f, err := b.opt.Cache.Derive(ctx, b.unorderedKey(l), func(_ context.Context, w io.Writer) error {
-		_, err := io.WriteString(w, "its tar is made first\n")
-		return err
-	})
-	if err != nil {
+// noteOrder remembers an ErrOrder for the next build, and returns the error.
+func (b *builder) noteOrder(ctx context.Context, l *embed.Layer, read string, err error) error {
+	if !errors.Is(err, initramfs.ErrOrder) {
 		return err
 	}
-	return f.Close()
+	why := err.Error() + "\n"
+	f, noted := b.opt.Cache.Derive(ctx, b.orderKey(l, read), func(_ context.Context, w io.Writer) error {
+		_, err := io.WriteString(w, why)
+		return err
+	})
+	if noted != nil {
+		return noted
+	}
+	return errors.Join(f.Close(), err)
 }
 
 func (b *builder) storedIndexKey(l *embed.Layer) string {
@@ -202,7 +226,8 @@ func (b *builder) storedCached(l *embed.Layer) bool {
 
 // readEntries reads a layer of the store once: it returns the index that its
 // tar would have, and adds its files to an archive, if that is not nil.
-// progress is called with the bytes of contents.
+// If they do not come in an order that the archive takes, it returns the index
+// and an initramfs.ErrOrder. progress is called with the bytes of contents.
 func readEntries(ctx context.Context, l *embed.Layer, archive *initramfs.Archive, progress func(n int64)) (*rootfs.Layer, error) {
 	size := &counted{Writer: io.Discard}
 	r := &entryReader{ctx: ctx, tar: tar.NewWriter(size), size: size, index: rootfs.NewIndexer(), archive: archive, progress: progress}
@@ -212,7 +237,7 @@ func readEntries(ctx context.Context, l *embed.Layer, archive *initramfs.Archive
 	if err := r.tar.Close(); err != nil {
 		return nil, err
 	}
-	return r.index.Layer(size.n), nil
+	return r.index.Layer(size.n), r.order
 }
 
 // entryReader is an embed.EntryWriter: it needs the tar only for where in it
@@ -222,7 +247,8 @@ type entryReader struct {
 	tar      *tar.Writer
 	size     *counted
 	index    *rootfs.Indexer
-	archive  *initramfs.Archive // nil: only the index is made
+	archive  *initramfs.Archive // nil: only the index is made, from now on
+	order    error              // why
 	progress func(n int64)
 }
 
@@ -237,10 +263,15 @@ func (r *entryReader) WriteHeader(hdr *tar.Header) error {
 	if err != nil || r.archive == nil {
 		return err
 	}
-	if n == nil { // another name, whose file has passed
-		return fmt.Errorf("%q: %w", name, initramfs.ErrOrder)
+	if n == nil {
+		err = r.archive.AddLink(embedDir + "/" + name)
+	} else {
+		err = r.archive.Add(embedDir+"/"+name, n)
 	}
-	return r.archive.Add(embedDir+"/"+name, n)
+	if errors.Is(err, initramfs.ErrOrder) {
+		r.archive, r.order, err = nil, fmt.Errorf("%q: %w", name, err), nil
+	}
+	return err
 }
 
 func (r *entryReader) Write(p []byte) (int, error) {

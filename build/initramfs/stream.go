@@ -16,14 +16,16 @@ var ErrOrder = errors.New("the records need another order")
 // Archive is a segment that is written record by record, while its files are
 // read: none is kept. The kernel wants a directory before what is in it, each
 // path once, and to know of a file's other names when it reads the first; what
-// does not come like that is an ErrOrder.
+// does not come like that is an ErrOrder, unless the archive knows its tree.
 type Archive struct {
 	a     *archiver
 	below []plan
+	tree  *knownTree // nil: not known
 	seen  map[string]*rootfs.Inode
 	held  string // a directory without a record so far: another entry may describe it
 	ino   int64
 	left  int64 // bytes to come of the last file
+	drop  bool  // they are there already
 	count int
 }
 
@@ -34,6 +36,9 @@ func (s *Archive) Add(name string, n *rootfs.Inode) error {
 	}
 	if err := checkRecord(name, n); err != nil {
 		return fmt.Errorf("%q: %w", name, err)
+	}
+	if s.tree != nil {
+		return s.addKnown(name, n)
 	}
 	old, twice := s.seen[name]
 	switch {
@@ -63,6 +68,14 @@ func (s *Archive) Add(name string, n *rootfs.Inode) error {
 	return s.record(name, n)
 }
 
+// AddLink adds another name of a file that was added.
+func (s *Archive) AddLink(name string) error {
+	if s.tree == nil {
+		return ErrOrder
+	}
+	return s.addKnown(name, nil)
+}
+
 // isDir reports whether a path is a directory of the archive, or of an earlier one.
 func (s *Archive) isDir(name string) bool {
 	if n := s.seen[name]; n != nil {
@@ -87,15 +100,14 @@ func (s *Archive) release() error {
 }
 
 func (s *Archive) record(name string, n *rootfs.Inode) error {
-	s.ino++
 	s.count++
-	link := linkOf{ino: s.ino, names: 1, first: true}
+	link := s.link(n)
 	size := n.Size
-	switch n.Type() {
-	case rootfs.ModeDir:
-		link.names = 2
-	case rootfs.ModeLink:
+	switch {
+	case n.Type() == rootfs.ModeLink:
 		size = int64(len(n.Target))
+	case !link.first:
+		size = 0
 	}
 	if err := s.a.header(name, n, link, s.a.modTime(n).Unix(), size); err != nil {
 		return fmt.Errorf("%q: %w", name, err)
@@ -108,10 +120,34 @@ func (s *Archive) record(name string, n *rootfs.Inode) error {
 	return nil
 }
 
+// link numbers an inode. The other names of a file that is known have its number.
+func (s *Archive) link(n *rootfs.Inode) linkOf {
+	link := linkOf{names: 1, first: true}
+	if n.IsDir() {
+		link.names = 2
+	}
+	if s.tree != nil && s.tree.names[n] > 1 {
+		link.names, link.ino = s.tree.names[n], s.tree.numbers[n]
+		link.first = link.ino == 0
+	}
+	if link.ino == 0 {
+		s.ino++
+		link.ino = s.ino
+	}
+	if s.tree != nil {
+		s.tree.numbers[n] = link.ino
+	}
+	return link
+}
+
 // Write takes the content of the last file.
 func (s *Archive) Write(p []byte) (int, error) {
 	if int64(len(p)) > s.left {
 		return 0, fmt.Errorf("%d bytes more than the file has", int64(len(p))-s.left)
+	}
+	if s.drop {
+		s.left -= int64(len(p))
+		return len(p), nil
 	}
 	n, err := s.a.w.Write(p)
 	if s.left -= int64(n); err == nil && s.left == 0 {
@@ -163,6 +199,8 @@ func (a *Ahead) Streams(seg Segment) bool {
 // They must be the same whenever id is. If they do not come in an order that
 // will do, the error is ErrOrder. Without one, the caller gives the Streamed to
 // Adopt or closes it. It is for segments that Streams says yes to.
+// If seg has its tree, they may come in any order, but for a file before its
+// other names.
 func (a *Ahead) Stream(ctx context.Context, seg Segment, id string, about int64, write func(ctx context.Context, s *Archive) error) (*Streamed, error) {
 	enc, ok := seg.Compression.streamEncoder(seg.Level, about)
 	if !ok || a.err != nil {
@@ -171,7 +209,7 @@ func (a *Ahead) Stream(ctx context.Context, seg Segment, id string, about int64,
 	out := &Streamed{}
 	var err error
 	out.part, err = fromCache(ctx, plan{seg: seg}, a.StreamKey(seg, id), a.opt, func(ctx context.Context, f rereadable) (Info, error) {
-		s := &Archive{below: a.below, seen: map[string]*rootfs.Inode{}}
+		s := &Archive{below: a.below, tree: know(seg.Tree), seen: map[string]*rootfs.Inode{}}
 		info, err := compressTo(ctx, f, enc, a.memory, func(w *counter) error {
 			s.a = &archiver{w: w, epoch: seg.Epoch}
 			if err := write(ctx, s); err != nil {

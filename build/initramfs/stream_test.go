@@ -233,7 +233,7 @@ func TestAdopt(t *testing.T) {
 	a, _ := ahead(t)
 	seg := Segment{Name: "s", Compression: Zstd}
 	stream := func(id string) *Streamed {
-		made, err := a.Stream(t.Context(), seg, id, 0, adder(streamedFile{"var/a", file(0o644, "1")}))
+		made, err := a.Stream(t.Context(), Segment{Name: "s", Compression: Zstd}, id, 0, adder(streamedFile{"var/a", file(0o644, "1")}))
 		if err != nil {
 			t.Fatal(err)
 		}
