@@ -35,9 +35,9 @@ type embedding struct {
 // job makes the tree of a layer, and what else it calls for. The contents of the
 // tree can be read while whole is not done.
 func (e embedding) job(whole context.Context, l *embed.Layer, out *embeddedTree) job {
-	tar := func() (io.ReaderAt, error) { return e.layers.storedTar(whole, l) }
+	contents := func() (io.ReaderAt, error) { return e.layers.storedTar(whole, l) }
 	return job{inflated(l), func(ctx context.Context) (err error) {
-		*out, err = e.streamed(ctx, l, tar)
+		*out, err = e.streamed(ctx, l, contents)
 		if !errors.Is(err, initramfs.ErrOrder) {
 			return err
 		}
@@ -70,9 +70,9 @@ func (e embedding) placed(l *embed.Layer, t *rootfs.Tree, err error) (embeddedTr
 func segmentOf(l *embed.Layer) string { return groupEmbed + " " + l.Name() }
 
 // streamed reads a layer of the store: for its tree, and for its segment if
-// that is made ahead. tar has its contents, should they be read after all.
+// that is made ahead. contents are for who reads the tree's files after all.
 // The error is initramfs.ErrOrder if that cannot be.
-func (e embedding) streamed(ctx context.Context, l *embed.Layer, tar func() (io.ReaderAt, error)) (embeddedTree, error) {
+func (e embedding) streamed(ctx context.Context, l *embed.Layer, contents func() (io.ReaderAt, error)) (embeddedTree, error) {
 	if !e.isStreamed(l) {
 		return embeddedTree{}, initramfs.ErrOrder
 	}
@@ -80,21 +80,34 @@ func (e embedding) streamed(ctx context.Context, l *embed.Layer, tar func() (io.
 	made, err := e.streamOnce(ctx, l, &shown)
 	var tree *rootfs.Tree
 	if err == nil {
-		tree, err = e.storedTree(ctx, l, tar, &shown)
+		tree, err = e.storedTree(ctx, l, contents, &shown)
 	}
 	t, err := e.placed(l, tree, err)
-	if err == nil && made == nil && e.ahead != nil {
-		made, err = e.stream(ctx, l, t, nil)
-		err = e.noteOrder(ctx, l, twice, err)
+	if err != nil {
+		e.task.Add(-shown)
+		return t, errors.Join(err, made.Close())
 	}
-	if err == nil && made != nil {
-		err, made = e.ahead.Adopt(e.embedSegment(t), made), nil
+	if err := e.adopted(ctx, l, t, made); err != nil {
+		e.task.Add(-shown)
+		return t, fmt.Errorf("%s: %w", strings.Join(t.holds, ", "), err)
+	}
+	e.task.Add(t.tree.Size() - shown)
+	return t, nil
+}
+
+// adopted has the segment of a layer in place, after a second reading if the
+// first did not make it.
+func (e embedding) adopted(ctx context.Context, l *embed.Layer, t embeddedTree, made *initramfs.Streamed) (err error) {
+	if e.ahead == nil {
+		return nil
+	}
+	if made == nil {
+		made, err = e.stream(ctx, l, t, nil)
 	}
 	if err == nil {
-		shown -= t.tree.Size()
+		err = e.ahead.Adopt(e.embedSegment(t), made)
 	}
-	e.task.Add(-shown)
-	return t, errors.Join(err, made.Close())
+	return e.noteOrder(ctx, l, twice, err)
 }
 
 // streamOnce makes a layer's segment, if that is to be ahead, and puts the
@@ -137,13 +150,13 @@ func (e embedding) read(ctx context.Context, l *embed.Layer, s *initramfs.Archiv
 }
 
 // storedTree is the tree of a layer of the store, of its cached or a new index.
-func (e embedding) storedTree(ctx context.Context, l *embed.Layer, tar func() (io.ReaderAt, error), shown *int64) (*rootfs.Tree, error) {
+func (e embedding) storedTree(ctx context.Context, l *embed.Layer, contents func() (io.ReaderAt, error), shown *int64) (*rootfs.Tree, error) {
 	f, err := e.storedIndex(ctx, l, func(ctx context.Context) (*rootfs.Layer, error) { return e.read(ctx, l, nil, shown) })
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	ix, err := readIndex(f, func(index []byte) (*rootfs.Layer, error) { return rootfs.LoadLater(tar, index) })
+	ix, err := readIndex(f, func(index []byte) (*rootfs.Layer, error) { return rootfs.LoadLater(contents, index) })
 	if err != nil {
 		return nil, err
 	}
@@ -268,7 +281,7 @@ func (r *entryReader) WriteHeader(hdr *tar.Header) error {
 	} else {
 		err = r.archive.Add(embedDir+"/"+name, n)
 	}
-	if errors.Is(err, initramfs.ErrOrder) {
+	if errors.Is(err, initramfs.ErrOrder) && !r.archive.Knows() {
 		r.archive, r.order, err = nil, fmt.Errorf("%q: %w", name, err), nil
 	}
 	return err

@@ -127,7 +127,7 @@ func (rec *recorder) add(e splitEntry) {
 // kept.
 func (rec *recorder) entry(hdr *tar.Header, copies func() error) error {
 	rec.flush()
-	name := path.Clean(hdr.Name)
+	name := path.Clean(strings.TrimLeft(hdr.Name, "/")) // where it lands
 	was, twice := rec.seen[name]
 	switch {
 	case hdr.Typeflag == tar.TypeXGlobalHeader:

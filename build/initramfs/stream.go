@@ -22,7 +22,8 @@ type Archive struct {
 	below []plan
 	tree  *knownTree // nil: not known
 	seen  map[string]*rootfs.Inode
-	held  string // a directory without a record so far: another entry may describe it
+	lent  map[string]bool // directories of earlier segments that have files here
+	held  string          // a directory without a record so far: another entry may describe it
 	ino   int64
 	left  int64 // bytes to come of the last file
 	drop  bool  // they are there already
@@ -49,7 +50,7 @@ func (s *Archive) Add(name string, n *rootfs.Inode) error {
 			return ErrOrder
 		}
 		return nil
-	case !twice && !s.isDir(path.Dir(name)):
+	case !twice && (!s.isDir(path.Dir(name)) || s.lent[name]):
 		return ErrOrder
 	}
 	s.seen[name] = n
@@ -70,11 +71,17 @@ func (s *Archive) Add(name string, n *rootfs.Inode) error {
 
 // AddLink adds another name of a file that was added.
 func (s *Archive) AddLink(name string) error {
-	if s.tree == nil {
+	switch {
+	case s.left > 0:
+		return fmt.Errorf("%q: %d bytes of the file before are missing", name, s.left)
+	case s.tree == nil:
 		return ErrOrder
 	}
 	return s.addKnown(name, nil)
 }
+
+// Knows reports whether the archive knows its tree.
+func (s *Archive) Knows() bool { return s.tree != nil }
 
 // isDir reports whether a path is a directory of the archive, or of an earlier one.
 func (s *Archive) isDir(name string) bool {
@@ -83,6 +90,7 @@ func (s *Archive) isDir(name string) bool {
 	}
 	for i := range s.below {
 		if n := s.below[i].seg.Tree.Lookup(name); n != nil && n.IsDir() {
+			s.lent[name] = true
 			return true
 		}
 	}
@@ -126,7 +134,8 @@ func (s *Archive) link(n *rootfs.Inode) linkOf {
 	if n.IsDir() {
 		link.names = 2
 	}
-	if s.tree != nil && s.tree.names[n] > 1 {
+	several := s.tree != nil && s.tree.names[n] > 1
+	if several {
 		link.names, link.ino = s.tree.names[n], s.tree.numbers[n]
 		link.first = link.ino == 0
 	}
@@ -134,7 +143,7 @@ func (s *Archive) link(n *rootfs.Inode) linkOf {
 		s.ino++
 		link.ino = s.ino
 	}
-	if s.tree != nil {
+	if several {
 		s.tree.numbers[n] = link.ino
 	}
 	return link
@@ -163,10 +172,13 @@ func (s *Archive) end() error {
 	if err := s.release(); err != nil {
 		return err
 	}
+	if s.tree != nil && !s.isWhole() {
+		return ErrOrder
+	}
 	return s.a.end()
 }
 
-// Streamed is a segment that was written before its tree was known.
+// Streamed is a segment whose records were written as its files were read.
 type Streamed struct {
 	part part
 	made *Info // what was written; nil: it was in the cache
@@ -194,13 +206,13 @@ func (a *Ahead) Streams(seg Segment) bool {
 }
 
 // Stream makes a segment over those that have what Over said, or takes it from
-// the cache, without its tree: of the records that write adds, about so many
+// the cache: of the records that write adds, about so many
 // bytes, whose memory it reserves: what is far more takes up to 80 MB beyond.
 // They must be the same whenever id is. If they do not come in an order that
 // will do, the error is ErrOrder. Without one, the caller gives the Streamed to
 // Adopt or closes it. It is for segments that Streams says yes to.
-// If seg has its tree, they may come in any order, but for a file before its
-// other names.
+// If seg has its tree, they may come in any order, but for a file's content,
+// which must come under a name that it has in the end, before its other names.
 func (a *Ahead) Stream(ctx context.Context, seg Segment, id string, about int64, write func(ctx context.Context, s *Archive) error) (*Streamed, error) {
 	enc, ok := seg.Compression.streamEncoder(seg.Level, about)
 	if !ok || a.err != nil {
@@ -209,7 +221,7 @@ func (a *Ahead) Stream(ctx context.Context, seg Segment, id string, about int64,
 	out := &Streamed{}
 	var err error
 	out.part, err = fromCache(ctx, plan{seg: seg}, a.StreamKey(seg, id), a.opt, func(ctx context.Context, f rereadable) (Info, error) {
-		s := &Archive{below: a.below, tree: know(seg.Tree), seen: map[string]*rootfs.Inode{}}
+		s := &Archive{below: a.below, tree: know(seg.Tree), seen: map[string]*rootfs.Inode{}, lent: map[string]bool{}}
 		info, err := compressTo(ctx, f, enc, a.memory, func(w *counter) error {
 			s.a = &archiver{w: w, epoch: seg.Epoch}
 			if err := write(ctx, s); err != nil {

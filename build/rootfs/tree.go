@@ -80,6 +80,10 @@ type emptyReader struct{}
 
 func (emptyReader) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }
 
+// SamePlace reports whether two regular files of one layer have their content
+// in the same place of its tar: whether they come from the same entry.
+func (n *Inode) SamePlace(o *Inode) bool { return n.Size == o.Size && n.off == o.off }
+
 // Type returns the S_IFMT bits of the mode.
 func (n *Inode) Type() uint32 { return n.Mode & ModeType }
 
