@@ -1,5 +1,5 @@
 # make hookos   builds hooksmith and, with it, the default HookOS into out/hook
-# make test     all that CI runs, about half an hour on 2 cores
+# make test     all that CI runs, about 25 minutes on 2 cores
 # Other targets: kernel-test build guest lint fuzz bench bench-build bench-embed bench-publish bench-serve boot-test boot-test-all boot-test-arm64 clean
 
 SHELL := bash
