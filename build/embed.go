@@ -13,7 +13,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"hooksmith/build/images"
 	"hooksmith/build/initramfs"
 	"hooksmith/build/linuxkit"
 	"hooksmith/build/rootfs"
@@ -91,17 +90,11 @@ func (p *Plan) knownDigests(w embed.Want, f *foreignImage) []string {
 	for _, d := range w.Known {
 		add(d)
 	}
-	if source, ok := p.opt.Images.(interface{ Resolved() []images.Pin }); ok {
-		ref := linuxkit.ReferenceExpand(w.Ref())
-		for _, pin := range source.Resolved() {
-			if pin.Ref != ref {
-				continue
-			}
-			if pin.Source == "docker" || pin.Source == "folder" || pin.Source == "layout" && isRepacked(f.img) {
-				return digests
-			}
-			add(pin.Digest)
+	if pin, ok := p.pinOf(w.Ref()); ok {
+		if pin.Source == "docker" || pin.Source == "folder" || pin.Source == "layout" && isRepacked(f.img) {
+			return digests
 		}
+		add(pin.Digest)
 	}
 	add(f.digest)
 	return digests

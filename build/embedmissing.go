@@ -7,7 +7,6 @@ import (
 	"github.com/distribution/reference"
 
 	"hooksmith/build/images"
-	"hooksmith/build/linuxkit"
 	"hooksmith/embed"
 )
 
@@ -38,12 +37,8 @@ func (p *Plan) explainMissing(ctx context.Context, w embed.Want, err error) erro
 	if h, hashErr := img.Digest(); hashErr == nil {
 		digest = h.String()
 	}
-	if source, ok := p.opt.Images.(interface{ Resolved() []images.Pin }); ok {
-		for _, pin := range source.Resolved() {
-			if pin.Ref == linuxkit.ReferenceExpand(ref) {
-				digest = pin.Digest // of the index, as bundles and docker say it
-			}
-		}
+	if pin, ok := p.pinOf(ref); ok {
+		digest = pin.Digest // of the index, as bundles and docker say it
 	}
 	if digest == "" || digest == w.Digest {
 		return err

@@ -241,9 +241,7 @@ func (p *Plan) Locked() *LockedFlavor {
 	if p.kernel != nil {
 		f.Kernel = p.kernel.Name
 	}
-	if source, ok := p.opt.Images.(interface{ Resolved() []images.Pin }); ok {
-		f.Images = source.Resolved()
-	}
+	f.Images = p.pins()
 	for name, pkg := range p.firmware {
 		if f.Firmware == nil {
 			f.Firmware = map[string]string{}
@@ -251,6 +249,24 @@ func (p *Plan) Locked() *LockedFlavor {
 		f.Firmware[name] = pkg.Name
 	}
 	return f
+}
+
+// pins are what the references that were asked for stood for.
+func (p *Plan) pins() []images.Pin {
+	if source, ok := p.opt.Images.(interface{ Resolved() []images.Pin }); ok {
+		return source.Resolved()
+	}
+	return nil
+}
+
+// pinOf is what a reference stood for.
+func (p *Plan) pinOf(ref string) (pin images.Pin, ok bool) {
+	pins := p.pins()
+	i := slices.IndexFunc(pins, func(pin images.Pin) bool { return pin.Ref == linuxkit.ReferenceExpand(ref) })
+	if i < 0 {
+		return pin, false
+	}
+	return pins[i], true
 }
 
 // checkLock compares the plan with the lock that it was made from.

@@ -10,26 +10,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"hooksmith/build/fetch/fetchtest"
 )
 
 // A download that is cut again and again comes whole as long as it gets on,
 // and ends, with the reasons, where it does not.
 func TestPatience(t *testing.T) {
 	want := content(300_000)
-	piece := func(w http.ResponseWriter, r *http.Request, n int) {
-		from := 0
-		_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
-		w.Header().Set("Content-Length", fmt.Sprint(len(want)-from))
-		if from > 0 {
-			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(want)-1, len(want)))
-			w.WriteHeader(http.StatusPartialContent)
-		}
-		_, _ = w.Write(want[from:min(from+n, len(want))])
-		w.(http.Flusher).Flush()
-		if from+n < len(want) {
-			panic(http.ErrAbortHandler)
-		}
-	}
+	piece := func(w http.ResponseWriter, r *http.Request, n int) { fetchtest.Piece(w, r, want, n) }
 	for _, tt := range []struct {
 		name    string
 		serve   func(w http.ResponseWriter, r *http.Request)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"hooksmith/build/fetch/fetchtest"
 )
 
 // answer is what a registry says to a request for the whole blob.
@@ -22,19 +24,7 @@ func (tr *testRegistry) answer(r *http.Request) []byte {
 
 // piece answers a request for a range with at most n bytes of it, and breaks off.
 func (tr *testRegistry) piece(w http.ResponseWriter, r *http.Request, n int) {
-	body := tr.answer(r)
-	from := 0
-	_, _ = fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from)
-	w.Header().Set("Content-Length", fmt.Sprint(len(body)-from))
-	if from > 0 {
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(body)-1, len(body)))
-		w.WriteHeader(http.StatusPartialContent)
-	}
-	_, _ = w.Write(body[from:min(from+n, len(body))])
-	w.(http.Flusher).Flush()
-	if from+n < len(body) {
-		panic(http.ErrAbortHandler)
-	}
+	fetchtest.Piece(w, r, tr.answer(r), n)
 }
 
 func trickle(w http.ResponseWriter, r *http.Request) {

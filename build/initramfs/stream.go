@@ -53,18 +53,15 @@ func (s *Archive) Add(name string, n *rootfs.Inode) error {
 	case !twice && (!s.isDir(path.Dir(name)) || s.lent[name]):
 		return ErrOrder
 	}
+	if s.held != name {
+		if err := s.release(); err != nil {
+			return err
+		}
+	}
 	s.seen[name] = n
 	if n.IsDir() {
-		if s.held != name {
-			if err := s.release(); err != nil {
-				return err
-			}
-		}
 		s.held = name
 		return nil
-	}
-	if err := s.release(); err != nil {
-		return err
 	}
 	return s.record(name, n)
 }
@@ -206,13 +203,13 @@ func (a *Ahead) Streams(seg Segment) bool {
 }
 
 // Stream makes a segment over those that have what Over said, or takes it from
-// the cache: of the records that write adds, about so many
-// bytes, whose memory it reserves: what is far more takes up to 80 MB beyond.
-// They must be the same whenever id is. If they do not come in an order that
-// will do, the error is ErrOrder. Without one, the caller gives the Streamed to
-// Adopt or closes it. It is for segments that Streams says yes to.
-// If seg has its tree, they may come in any order, but for a file's content,
-// which must come under a name that it has in the end, before its other names.
+// the cache. It is for segments that Streams says yes to. write adds its
+// records, the same whenever id is: about so many bytes, for which memory is
+// reserved; what is far more takes up to 80 MB beyond. If seg has its tree, they
+// may come in any order, but for a file's content, which must come under a name
+// that it has in the end, before its other names; else in the kernel's. The
+// error is ErrOrder if they do not. Without an error, the caller gives the
+// Streamed to Adopt or closes it.
 func (a *Ahead) Stream(ctx context.Context, seg Segment, id string, about int64, write func(ctx context.Context, s *Archive) error) (*Streamed, error) {
 	enc, ok := seg.Compression.streamEncoder(seg.Level, about)
 	if !ok || a.err != nil {

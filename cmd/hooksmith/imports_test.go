@@ -35,8 +35,9 @@ var below = map[string][]string{
 	"build/debian":    {},
 	"build/fetch":     {},
 	"build/docker":    {},
-	// Tests only: it does not import what its users test.
+	// Tests only: they do not import what their users test.
 	"build/docker/dockertest": {},
+	"build/fetch/fetchtest":   {},
 	"kernel":                  {"self"},
 	"kernel/drivers":          {"kernel", "guest/modalias"}, // which module is loaded is for HookOS to say
 	"kernel/compile":          {"build/docker", "kernel", "kernel/source", "kernel/kconfig"},
