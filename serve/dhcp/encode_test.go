@@ -121,6 +121,14 @@ func TestParse(t *testing.T) {
 	if err != nil || q.requested != ip("10.1.1.11") || q.serverID != ip("10.1.1.254") {
 		t.Errorf("overloaded: %+v, %v", q, err)
 	}
+	// Nobody else is sent what one client asked: no group, no broadcast address, not this host itself.
+	for _, addr := range []string{"233.0.0.0", "255.255.255.255", "240.0.0.1", "127.0.0.1", "0.0.0.1"} {
+		for field, says := range map[string]say{"ciaddr": ciaddr(addr), "giaddr": giaddr(addr)} {
+			if _, err := parse(message(dhcpv4.MessageTypeInform, node, says), a); err == nil || !strings.Contains(err.Error(), field+" "+addr) {
+				t.Errorf("%s %s: %v", field, addr, err)
+			}
+		}
+	}
 	// Whoever has no Ethernet address is known by another, and never taken for an Ethernet machine.
 	seen := map[string]bool{}
 	for _, says := range [][]say{
@@ -167,6 +175,7 @@ func FuzzReply(f *testing.F) {
 			f.Add(message(kind, node, says...), false)
 		}
 	}
+	f.Add(message(dhcpv4.MessageTypeInform, node, pxe(7), ciaddr("233.0.0.0")), true)
 	b := newBench(f, func(c *Config) { c.Mode = Pool })
 	f.Fuzz(func(t *testing.T, data []byte, pxe bool) {
 		b.t = t

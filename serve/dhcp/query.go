@@ -88,7 +88,12 @@ func parse(data []byte, a arrival) (*query, error) {
 	} else {
 		return nil, errNoDHCP
 	}
-	q.gateway, q.ciaddr = addrOf(msg.GatewayIPAddr), addrOf(msg.ClientIPAddr)
+	if q.gateway, err = a.hostAddr("giaddr", msg.GatewayIPAddr); err != nil {
+		return nil, err
+	}
+	if q.ciaddr, err = a.hostAddr("ciaddr", msg.ClientIPAddr); err != nil {
+		return nil, err
+	}
 	q.requested = q.address(dhcpv4.OptionRequestedIPAddress.Code())
 	q.serverID = q.address(dhcpv4.OptionServerIdentifier.Code())
 	q.subnetSelect = q.address(optSubnetSelection)
@@ -226,6 +231,20 @@ func addrOf(b []byte) netip.Addr {
 		return a
 	}
 	return netip.Addr{}
+}
+
+// hostAddr reads an address that an answer may go to: zero if there is none. Groups, broadcast addresses and what no
+// machine on a link has (RFC 6890: 0.0.0.0/8, 127.0.0.0/8, 240.0.0.0/4) are errors: nobody else is sent what a client asked.
+func (a *arrival) hostAddr(field string, b []byte) (netip.Addr, error) {
+	addr := addrOf(b)
+	if !addr.IsValid() {
+		return addr, nil
+	}
+	switch first := addr.As4()[0]; {
+	case first == 0, first >= 224, first == 127 && !a.iface.loopback:
+		return netip.Addr{}, fmt.Errorf("%s %s is no machine's address", field, addr)
+	}
+	return addr, nil
 }
 
 func netIP(a netip.Addr) net.IP {
