@@ -3,6 +3,7 @@ package embed
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -211,6 +212,9 @@ func (l *Layer) translate(w *output, prefix string) (split []byte, size int64, e
 	}
 	t := newTranslator(w, prefix, l.below)
 	if err := t.run(rec); err != nil {
+		if w.err == nil && rec.err == nil {
+			err = explain(rc, err)
+		}
 		return nil, 0, err
 	}
 	split, sum, err := rec.finish()
@@ -223,10 +227,32 @@ func (l *Layer) translate(w *output, prefix string) (split []byte, size int64, e
 	return split, t.size, nil
 }
 
+// explain reads the rest of a layer in which something was wrong: if it is
+// damaged, the source knows that at its end, and says what to do.
+func explain(rest io.Reader, wrong error) error {
+	if _, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{rest}, make([]byte, copyBuffer)); err != nil {
+		return err
+	}
+	return wrong
+}
+
 // output writes files of ours and of others.
 type output struct {
 	EntryWriter
 	buf []byte
+	err error // that the EntryWriter had
+}
+
+func (w *output) WriteHeader(hdr *tar.Header) error {
+	err := w.EntryWriter.WriteHeader(hdr)
+	w.err = cmp.Or(w.err, err)
+	return err
+}
+
+func (w *output) Write(p []byte) (int, error) {
+	n, err := w.EntryWriter.Write(p)
+	w.err = cmp.Or(w.err, err)
+	return n, err
 }
 
 // file is a file of the store itself.
@@ -266,6 +292,6 @@ func (w *output) copy(r io.Reader) error {
 	if w.buf == nil {
 		w.buf = make([]byte, copyBuffer)
 	}
-	_, err := io.CopyBuffer(struct{ io.Writer }{w.EntryWriter}, struct{ io.Reader }{r}, w.buf)
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, w.buf)
 	return err
 }

@@ -35,7 +35,7 @@ type recorder struct {
 	json  *json.Encoder
 	count int
 	seen  map[string]noted // by clean name
-	err   error
+	err   error            // of reading, or of what is taken down
 }
 
 // passing is what a recorder does with the bytes that pass.
@@ -87,6 +87,9 @@ func (rec *recorder) Read(p []byte) (int, error) {
 		return 0, rec.err
 	}
 	n, err := rec.r.Read(p)
+	if err != nil && err != io.EOF {
+		rec.err = err
+	}
 	if rec.sum != nil {
 		rec.sum.Write(p[:n])
 	}

@@ -219,7 +219,7 @@ func (t *translator) copyUp(name string) (item, error) {
 	if err != nil {
 		return item{}, err
 	}
-	if n == nil || n.hdr == nil || n.hdr.Typeflag == tar.TypeDir {
+	if !n.isFile() {
 		return item{}, errors.New("there is no such file in the layer before it, nor below")
 	}
 	err = n.open(func(r io.Reader) error { return t.putNode(name, n.hdr, r) })

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/hex"
+	"errors"
 	"io"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -208,6 +210,64 @@ func TestBadLayers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), s.Layers[0].diffID.String()) {
 			t.Errorf("%s: error %v, want %q", name, err, tt.want)
 		}
+	}
+}
+
+// judgedLayer is a layer whose source says at its end that it is damaged.
+type judgedLayer struct{ v1.Layer }
+
+var errJudged = errors.New("copy it again")
+
+func (l judgedLayer) Uncompressed() (io.ReadCloser, error) {
+	rc, err := l.Layer.Uncompressed()
+	return judgedContent{rc}, err
+}
+
+type judgedContent struct{ io.ReadCloser }
+
+func (c judgedContent) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if err == io.EOF {
+		err = errJudged
+	}
+	return n, err
+}
+
+// TestDamagedLayers: what looks like a wrong tar is a damaged copy if its source
+// says so, which knows it only at the end; a full disk is a full disk.
+func TestDamagedLayers(t *testing.T) {
+	good := tarOf(regular("f", strings.Repeat("x", 5000)), regular("g", ""), folder("h"))
+	bad := slices.Clone(good)
+	bad[6144] ^= 1 // the header of g
+	l := storeOf(t, static.NewLayer(good, types.DockerUncompressedLayer), layerOf(regular("i/j", ""))).Layers
+	l[0].image = judgedLayer{static.NewLayer(bad, types.DockerUncompressedLayer)}
+	for i := range l {
+		if _, err := l[i].WriteTo(io.Discard); !errors.Is(err, errJudged) {
+			t.Errorf("layer %d: %v", i, err)
+		}
+	}
+	if err := l[0].WriteEntries(tar.NewWriter(fullDisk{})); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("onto a full disk: %v", err)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestHostileView: a lower layer that is not right is an error of that one, and
+// no panic where another one looks at it.
+func TestHostileView(t *testing.T) {
+	l := storeOf(t,
+		layerOf(regular("d/x", "1"), regular("e/y", "2")),
+		layerOf(whiteout("d/.wh..wh..opq"), hardlink("e", "d"), hardlink("r", "."), hardlink("r/s", ".")),
+		layerOf(regular("q/z", "3"), regular("e/q/r", "4")),
+	).Layers
+	if _, err := l[2].WriteTo(io.Discard); err != nil {
+		t.Error(err)
+	}
+	if _, err := l[1].WriteTo(io.Discard); err == nil {
+		t.Error("a hard link to a directory was taken")
 	}
 }
 

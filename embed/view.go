@@ -75,7 +75,7 @@ func (v *view) apply(l *Layer, entries []scanned) {
 			continue
 		}
 		if e.link != "" {
-			if n := v.find(e.link); n != nil && n.kids == nil {
+			if n := v.find(e.link); n.isFile() {
 				v.put(e.name, n)
 			}
 			continue
@@ -83,6 +83,9 @@ func (v *view) apply(l *Layer, entries []scanned) {
 		v.put(e.name, &viewNode{hdr: e.hdr, at: l, n: e.n})
 	}
 }
+
+// isFile reports whether a node can have another name.
+func (n *viewNode) isFile() bool { return n != nil && n.hdr != nil && n.hdr.Typeflag != tar.TypeDir }
 
 func (v *view) find(name string) *viewNode {
 	n := v.root
@@ -182,7 +185,7 @@ func (l *Layer) each(fn func(i int, hdr *tar.Header, content io.Reader) error) e
 		return err
 	}
 	defer rc.Close()
-	sum := &summed{rc, sha256.New()}
+	sum := &summed{r: rc, h: sha256.New()}
 	tr := tar.NewReader(sum)
 	for i := 0; ; i++ {
 		hdr, err := tr.Next()
@@ -190,7 +193,10 @@ func (l *Layer) each(fn func(i int, hdr *tar.Header, content io.Reader) error) e
 			break
 		}
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
-			return fmt.Errorf("the tar is damaged: %w", err)
+			if err = fmt.Errorf("the tar is damaged: %w", err); sum.err == nil {
+				err = explain(sum, err)
+			}
+			return err
 		}
 		if err := fn(i, hdr, tr); err != nil {
 			return fmt.Errorf("entry %q: %w", hdr.Name, err)
@@ -206,12 +212,16 @@ func (l *Layer) each(fn func(i int, hdr *tar.Header, content io.Reader) error) e
 }
 
 type summed struct {
-	r io.Reader
-	h hash.Hash
+	r   io.Reader
+	h   hash.Hash
+	err error // that r had
 }
 
 func (s *summed) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.h.Write(p[:n])
+	if err != io.EOF {
+		s.err = err
+	}
 	return n, err
 }
