@@ -277,6 +277,30 @@ func TestCancelKeepsThePartialFile(t *testing.T) {
 	}
 }
 
+// What an earlier run left may be damaged, which is no fault of the server's.
+func TestDamagedPartialBeginsAnew(t *testing.T) {
+	want := content(200_000)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(want))
+	}))
+	defer srv.Close()
+	for _, left := range []int{1000, len(want), len(want) + 5} {
+		c := testCache(t)
+		if err := os.Mkdir(filepath.Join(c.Dir, "partial"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(c.Dir, "partial", sum(want)), make([]byte, left), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f, err := c.Blob(t.Context(), []string{srv.URL}, sum(want), int64(len(want)))
+		if err != nil {
+			t.Errorf("%d bytes were left: %v", left, err)
+		} else if !bytes.Equal(readAll(t, f), want) {
+			t.Errorf("%d bytes were left: other content", left)
+		}
+	}
+}
+
 func TestDeriveMakesOnce(t *testing.T) {
 	c := testCache(t)
 	var made atomic.Int32

@@ -127,16 +127,24 @@ func Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // resume appends what is missing of the blob to part and verifies the whole.
+// Where it went on with what an earlier run or another server had brought, and
+// that is wrong, it begins anew: the fault need not be this server's.
 func (c *Cache) resume(ctx context.Context, url string, part *Partial, w want) error {
 	if whole := part.Have() == w.size || w.size < 0 && w.check(part) == nil; !whole {
 		if err := part.Get(ctx, c.asker(url)); err != nil {
 			return err
 		}
 	}
-	if err := w.check(part); err != nil {
-		return permanent{errors.Join(err, part.Restart())}
+	err := w.check(part)
+	if err == nil {
+		return nil
 	}
-	return nil
+	mixed := part.IsMixed()
+	if err = errors.Join(err, part.Restart()); !mixed {
+		return permanent{err}
+	}
+	c.Log.Info("what had come before is wrong, downloading from the beginning", "url", url, "reason", err)
+	return c.resume(ctx, url, part, w)
 }
 
 // asker asks a URL for the bytes from an offset on.

@@ -26,9 +26,10 @@ type Partial struct {
 	size, limit int64
 	add         func(int64)
 
-	file *os.File
-	hash hash.Hash
-	have int64
+	file  *os.File
+	hash  hash.Hash
+	have  int64
+	mixed bool // not all of that came in one answer
 }
 
 // OpenPartial opens and locks the partial file of that name, so that two
@@ -76,7 +77,7 @@ func (p *Partial) Load(w Whole) error {
 	if err != nil {
 		return err
 	}
-	p.have = n
+	p.have, p.mixed = n, n > 0
 	p.add(n)
 	if n > p.limit {
 		return p.Restart()
@@ -87,13 +88,17 @@ func (p *Partial) Load(w Whole) error {
 // Have is how many bytes there are.
 func (p *Partial) Have() int64 { return p.have }
 
+// IsMixed reports whether what is there came in several answers: if it is
+// wrong, that may be the fault of an earlier run or of another server.
+func (p *Partial) IsMixed() bool { return p.mixed }
+
 // Sum is the SHA-256 of what is there, in hexadecimal.
 func (p *Partial) Sum() string { return hex.EncodeToString(p.hash.Sum(nil)) }
 
 // Restart throws away what came: wrong bytes are no start to resume from.
 func (p *Partial) Restart() error {
 	p.add(-p.have)
-	p.have = 0
+	p.have, p.mixed = 0, false
 	p.hash.Reset()
 	if err := p.file.Truncate(0); err != nil {
 		return err
@@ -114,6 +119,7 @@ func (p *Partial) Get(ctx context.Context, ask func(ctx context.Context, offset 
 	if err := p.position(resp); err != nil {
 		return err
 	}
+	p.mixed = p.have > 0
 	_, err = io.Copy(appender{p}, io.LimitReader(resp.Body, p.limit-p.have+1))
 	switch {
 	case err != nil:

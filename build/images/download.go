@@ -80,10 +80,7 @@ func (d *download) from(ctx context.Context, origins []origin) error {
 func (d *download) persist(ctx context.Context, o origin) error {
 	patience := fetch.NewPatience(d.tries, d.pause, d.part)
 	for {
-		err := d.resume(ctx, o)
-		if err == nil {
-			err = d.check()
-		}
+		err := d.bring(ctx, o)
 		var final finalError
 		if err == nil || errors.As(err, &final) || !worthRetry(err) {
 			return err
@@ -98,6 +95,22 @@ func (d *download) persist(ctx context.Context, o origin) error {
 			return err
 		}
 	}
+}
+
+// bring gets the blob from one origin. Where it went on with what an earlier
+// run or another origin had brought, and that is wrong, it begins anew: the
+// fault need not be this origin's.
+func (d *download) bring(ctx context.Context, o origin) error {
+	if err := d.resume(ctx, o); err != nil {
+		return err
+	}
+	mixed := d.part.IsMixed()
+	err := d.check()
+	if err == nil || !mixed {
+		return err
+	}
+	d.log.Info("what had come before is wrong, downloading from the beginning", "what", d.label, "from", o.name, "reason", err)
+	return d.bring(ctx, o)
 }
 
 // resume asks for what is missing and appends it.
