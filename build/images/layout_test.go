@@ -408,6 +408,29 @@ func TestArchiveIsImportedAgain(t *testing.T) {
 	contents(t, second)
 }
 
+// TestDamagedCacheOfArchive: what the cache has of an archive and is damaged
+// there comes from the archive again, which is not blamed.
+func TestDamagedCacheOfArchive(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "images.tar")
+	img := imageOf(t, "amd64", gzLayer(t, 1, 5000))
+	all := indexWith(mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: platform("linux/amd64")}})
+	if err := os.WriteFile(file, ociSave(t, writeLayout(t, map[string]mutate.Appendable{"app:1": all}), nil), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := sources(t, func(s *Sources) { s.Layouts, s.Offline = []string{file}, true })
+	contents(t, mustImage(t, s, "app:1"))
+	path := s.store.blobPath(digestOf(t, img))
+	damaged, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged[len(damaged)/2] ^= 1
+	if err := os.WriteFile(path, damaged, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	contents(t, mustImage(t, s, "app:1"))
+}
+
 func FuzzArchive(f *testing.F) {
 	f.Add([]byte(`[{"Config":"a","Layers":["b"],"RepoTags":["app:1"]}]`), []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:`+strings.Repeat("1", 64)+`"]}}`), "b", "../a")
 	f.Add([]byte(`[{"Config":"/../a","Layers":null}]`), []byte(`{}`), "a", "a")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -127,6 +128,9 @@ func (s *Sources) layoutPlace(path string) place {
 
 func (s *Sources) fromLayout(ctx context.Context, path string, ref reference) (content, []v1.Descriptor, error) {
 	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, fmt.Errorf("%w: give the path, from this folder, of an OCI layout or a tar of docker save (hooksmith embed export writes layouts)", err)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -51,13 +51,17 @@ func (l *lack) String() string {
 }
 
 // lacks returns the first part of an image that is not there, nil if it is
-// whole. What cannot be read is for whoever reads it to tell.
+// whole. What cannot be read is for whoever reads it to tell, but for what the
+// cache dropped because it was damaged.
 func lacks(ctx context.Context, c sparse, d v1.Descriptor) *lack {
 	if l := lacksPart(c, "manifest", d); l != nil {
 		return l
 	}
 	m, err := readManifest(ctx, c, d)
-	if err != nil || m.image == nil {
+	if err != nil {
+		return lacksPart(c, "manifest", d)
+	}
+	if m.image == nil {
 		return nil
 	}
 	if l := lacksPart(c, "configuration", m.image.Config); l != nil {

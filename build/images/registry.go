@@ -19,6 +19,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"hooksmith/build/fetch"
 )
 
 // parallelDownloads is how many blobs come at once; a registry shares its
@@ -234,36 +236,60 @@ func (r *repository) manifest(ctx context.Context, e *endpoint, identifier strin
 			}
 		}
 	}
-	resp, err := r.do(ctx, e, http.MethodGet, "manifests/"+identifier, header, http.StatusOK)
+	raw, said, err := r.rawManifest(ctx, e, identifier, header)
 	if err != nil {
 		return v1.Descriptor{}, err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
-	if err != nil {
-		return v1.Descriptor{}, fmt.Errorf("reading manifest %s: %w", identifier, err)
-	}
-	if len(raw) > maxManifest {
-		return v1.Descriptor{}, fmt.Errorf("manifest %s is larger than %d bytes", identifier, maxManifest)
 	}
 	got, _, err := v1.SHA256(bytes.NewReader(raw))
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	promised := resp.Header.Get("Docker-Content-Digest")
+	promised := said.Get("Docker-Content-Digest")
 	if strings.Contains(identifier, ":") {
 		promised = identifier
 	}
 	if strings.HasPrefix(promised, "sha256:") && promised != got.String() {
 		return v1.Descriptor{}, fmt.Errorf("wrong digest: got a manifest with %s, want %s (a broken mirror, or a proxy that changes files?)", got, promised)
 	}
-	hint, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	hint, _, _ := strings.Cut(said.Get("Content-Type"), ";")
 	m, err := parseManifest(raw, types.MediaType(hint))
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
 	_, err = r.store.put(raw)
 	return m.desc, err
+}
+
+// rawManifest returns a manifest as it comes, with the header of the answer. One
+// that breaks off is asked for again, but not where that took long: another
+// mirror may be quicker.
+func (r *repository) rawManifest(ctx context.Context, e *endpoint, identifier string, header http.Header) ([]byte, http.Header, error) {
+	patience := fetch.NewPatience(r.retries, r.pause, nil)
+	for {
+		began := time.Now()
+		resp, err := r.do(ctx, e, http.MethodGet, "manifests/"+identifier, header.Clone(), http.StatusOK)
+		if err != nil { // the transport has tried it more than once
+			return nil, nil, err
+		}
+		raw, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+		resp.Body.Close()
+		switch {
+		case err == nil && len(raw) > maxManifest:
+			return nil, nil, fmt.Errorf("manifest %s is larger than %d bytes", identifier, maxManifest)
+		case err == nil:
+			return raw, resp.Header, nil
+		}
+		err = fmt.Errorf("reading manifest %s: %w", identifier, err)
+		patience.Note(err)
+		wait, again := patience.Again()
+		if !again || !worthRetry(err) || time.Since(began) >= fetch.Stall {
+			return nil, nil, patience.GaveUp()
+		}
+		r.log.Info("manifest broke off, asking again", "from", e.host, "reason", err, "wait", wait)
+		if err := fetch.Sleep(ctx, wait); err != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // open returns a part of the image: from the store, or downloaded into it.

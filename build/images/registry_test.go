@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -183,6 +184,16 @@ func TestRegistryFaults(t *testing.T) {
 				return false
 			}
 		}},
+		{name: "manifest breaks off, then well", gets: 1, fault: func(tr *testRegistry) func(http.ResponseWriter, *http.Request, int) bool {
+			return func(w http.ResponseWriter, r *http.Request, hit int) bool {
+				return isManifest(r) && hit < 3 && cut(tr.inner, w, r, 100)
+			}
+		}},
+		{name: "manifest breaks off", wantErr: []string{"reading manifest v1", "unexpected EOF"}, fault: func(tr *testRegistry) func(http.ResponseWriter, *http.Request, int) bool {
+			return func(w http.ResponseWriter, r *http.Request, _ int) bool {
+				return isManifest(r) && cut(tr.inner, w, r, 100)
+			}
+		}},
 		{name: "manifest is a page", wantErr: []string{"not JSON"}, fault: func(*testRegistry) func(http.ResponseWriter, *http.Request, int) bool {
 			return func(w http.ResponseWriter, r *http.Request, _ int) bool {
 				if isManifest(r) {
@@ -272,6 +283,59 @@ func TestCutAtAnyByteIsResumedByTheNextRun(t *testing.T) {
 		}
 		if got := tr.ranges; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("cut at %d: second run asked for %v, want %v", at, got, want)
+		}
+	}
+}
+
+// TestWhatAnotherBroughtIsWrong: a mirror's wrong bytes, or an earlier run's, are
+// no fault of the registry that is asked for the rest.
+func TestWhatAnotherBroughtIsWrong(t *testing.T) {
+	layer := gzLayer(t, 9, 120_000)
+	digest := digestOf(t, layer)
+	size, _ := layer.Size()
+	isLayer := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, digest.String()) }
+	for name, tt := range map[string]struct {
+		left  int // of an earlier run
+		fault func(w http.ResponseWriter, r *http.Request, hit int) bool
+	}{
+		"an earlier run":            {left: 5000},
+		"an earlier run, the whole": {left: int(size)},
+		"a mirror that goes away": {fault: func(w http.ResponseWriter, r *http.Request, hit int) bool {
+			switch {
+			case !isLayer(r):
+				return false
+			case hit > 1:
+				w.WriteHeader(http.StatusNotFound)
+				return true
+			}
+			w.Header().Set("Content-Length", fmt.Sprint(size))
+			_, _ = w.Write(make([]byte, size/2))
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}},
+	} {
+		tr, mirror := newRegistry(t), newRegistry(t)
+		through, err := ParseMirror(mirror.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img := imageOf(t, "amd64", layer)
+		tr.add(t, "a:1", img)
+		mirror.add(t, "a:1", img)
+		mirror.setFault(tt.fault)
+		s := sources(t, func(s *Sources) {
+			if tt.fault != nil {
+				s.Mirrors = []Mirror{through}
+			}
+		})
+		found := mustImage(t, s, tr.ref("a:1"))
+		if tt.left > 0 {
+			if err := os.WriteFile(filepath.Join(s.Dir, "partial", digest.Hex), make([]byte, tt.left), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := tryContents(found); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
