@@ -87,7 +87,7 @@ func (e embedding) streamed(ctx context.Context, l *embed.Layer, contents func()
 		e.task.Add(-shown)
 		return t, errors.Join(err, made.Close())
 	}
-	if err := e.adopted(ctx, l, t, made); err != nil {
+	if err := e.adopted(ctx, l, t, made, &shown); err != nil {
 		e.task.Add(-shown)
 		return t, fmt.Errorf("%s: %w", strings.Join(t.holds, ", "), err)
 	}
@@ -96,13 +96,15 @@ func (e embedding) streamed(ctx context.Context, l *embed.Layer, contents func()
 }
 
 // adopted has the segment of a layer in place, after a second reading if the
-// first did not make it.
-func (e embedding) adopted(ctx context.Context, l *embed.Layer, t embeddedTree, made *initramfs.Streamed) (err error) {
+// first did not make it: that is shown from the beginning.
+func (e embedding) adopted(ctx context.Context, l *embed.Layer, t embeddedTree, made *initramfs.Streamed, shown *int64) (err error) {
 	if e.ahead == nil {
 		return nil
 	}
 	if made == nil {
-		made, err = e.stream(ctx, l, t, nil)
+		e.task.Add(-*shown)
+		*shown = 0
+		made, err = e.stream(ctx, l, t, shown)
 	}
 	if err == nil {
 		err = e.ahead.Adopt(e.embedSegment(t), made)
@@ -139,24 +141,19 @@ func (e embedding) stream(ctx context.Context, l *embed.Layer, t embeddedTree, s
 	})
 }
 
-// read reads a layer, and shows that to the user unless shown is nil.
+// read reads a layer, and shows that to the user.
 func (e embedding) read(ctx context.Context, l *embed.Layer, s *initramfs.Archive, shown *int64) (*rootfs.Layer, error) {
 	return readEntries(ctx, l, s, func(n int64) {
-		if shown != nil {
-			*shown += n
-			e.task.Add(n)
-		}
+		*shown += n
+		e.task.Add(n)
 	})
 }
 
 // storedTree is the tree of a layer of the store, of its cached or a new index.
 func (e embedding) storedTree(ctx context.Context, l *embed.Layer, contents func() (io.ReaderAt, error), shown *int64) (*rootfs.Tree, error) {
-	f, err := e.storedIndex(ctx, l, func(ctx context.Context) (*rootfs.Layer, error) { return e.read(ctx, l, nil, shown) })
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	ix, err := readIndex(f, func(index []byte) (*rootfs.Layer, error) { return rootfs.LoadLater(contents, index) })
+	ix, err := e.layers.readIndex(func() (*os.File, error) {
+		return e.storedIndex(ctx, l, func(ctx context.Context) (*rootfs.Layer, error) { return e.read(ctx, l, nil, shown) })
+	}, func(index []byte) (*rootfs.Layer, error) { return rootfs.LoadLater(contents, index) })
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func TestStreamedContents(t *testing.T) {
 			files, _ := unpacked(t, &out)
 			return files
 		}
-		if got, want := read(3), read(12); !maps.Equal(got, want) {
+		if got, want := read(3), read(20); !maps.Equal(got, want) {
 			t.Errorf("%s:\n%v\ninstead of\n%v", name, got, want)
 		}
 	}
@@ -150,12 +150,12 @@ func TestStreamedLayers(t *testing.T) {
 			return files, attributes, b.layers.cached(storeLayers(t, b)[0])
 		}
 		files, attributes, spooled := written(3)
-		wantFiles, wantAttributes, always := written(12) // an encoder that has to know the size
+		wantFiles, wantAttributes, always := written(20) // an encoder that has to know the size
 		if !maps.Equal(files, wantFiles) || !slices.Equal(attributes, wantAttributes) {
 			t.Errorf("%s:\n%v %v\ninstead of\n%v %v", name, files, attributes, wantFiles, wantAttributes)
 		}
 		if spooled != (name == "never") || !always {
-			t.Errorf("%s: a tar in the cache: %v, at level 12: %v", name, spooled, always)
+			t.Errorf("%s: a tar in the cache: %v, at level 20: %v", name, spooled, always)
 		}
 	}
 }
@@ -201,6 +201,38 @@ func streamedAgain(t *testing.T, l v1.Layer) {
 	}
 }
 
+// TestDamagedIndex: a damaged index is made again in the build that finds it.
+func TestDamagedIndex(t *testing.T) {
+	for _, level := range []int{3, 20} { // streamed, and by a tar
+		cache := &fetch.Cache{Dir: t.TempDir()}
+		source := imageMap{"a": testImage(t, v1.Config{}, orderedLayer())}
+		build := func() ([]byte, error) {
+			b := must(embedder(cache, source, want(t, "a=first")))
+			defer b.layers.Close()
+			b.opt.Level = level
+			var out bytes.Buffer
+			_, err := b.writeEmbedded(t.Context(), &out, t.TempDir())
+			return out.Bytes(), err
+		}
+		before := must(build())
+		damaged := 0
+		for _, file := range must(filepath.Glob(filepath.Join(cache.Dir, "derived", "*", "*"))) {
+			data := must(os.ReadFile(file))
+			if _, err := rootfs.LoadLater(nil, data); err != nil {
+				continue
+			}
+			damaged++
+			data[len(data)/2] ^= 1
+			if err := os.WriteFile(file, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if again, err := build(); err != nil || !bytes.Equal(again, before) || damaged == 0 {
+			t.Errorf("level %d: %d were damaged: %v, same bytes: %v", level, damaged, err, bytes.Equal(again, before))
+		}
+	}
+}
+
 // TestStreamedState: a tar that another build left does not stand for the
 // segment, and the failure of a build does not decide how the next is made.
 func TestStreamedState(t *testing.T) {
@@ -227,7 +259,7 @@ func TestStreamedState(t *testing.T) {
 	if b.storedCached(l) {
 		t.Error("there is only a tar, and the layer would not be downloaded")
 	}
-	if b := must(open(12, nil)); !b.storedCached(l) {
+	if b := must(open(20, nil)); !b.storedCached(l) {
 		t.Error("there is the tar that is needed, and the layer would be downloaded")
 	}
 	if b := must(open(3, nil)); !b.storedCached(l) {
@@ -254,15 +286,18 @@ func TestStreamedProgress(t *testing.T) {
 			if shown.n.Load() != size || size == 0 {
 				t.Errorf("%s, round %d: %d bytes shown of %d", name, round, shown.n.Load(), size)
 			}
+			if again := round == 0 && name == "hard link"; again != (shown.back.Load() < 0) {
+				t.Errorf("%s, round %d: the count went back by %d", name, round, shown.back.Load())
+			}
 		}
 	}
 }
 
 // shownBytes is an observer that counts.
-type shownBytes struct{ n atomic.Int64 }
+type shownBytes struct{ n, back atomic.Int64 }
 
 func (s *shownBytes) Begin(string, int64) fetch.Task { return s }
-func (s *shownBytes) Add(n int64)                    { s.n.Add(n) }
+func (s *shownBytes) Add(n int64)                    { s.n.Add(n); s.back.Add(min(n, 0)) }
 func (s *shownBytes) Done(error)                     {}
 
 // unreadable is a layer whose blob is gone.
@@ -308,7 +343,7 @@ func FuzzStreamed(f *testing.F) {
 			return files, attributes, nil
 		}
 		files, attributes, err := written(3)
-		wantFiles, wantAttributes, wantErr := written(12)
+		wantFiles, wantAttributes, wantErr := written(20)
 		if (err == nil) != (wantErr == nil) {
 			t.Fatalf("%v streamed, %v of the tar", err, wantErr)
 		}

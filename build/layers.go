@@ -118,7 +118,7 @@ func (s *layers) open(ctx context.Context, key string, l v1.Layer) (*rootfs.Laye
 // isGenerated reports whether a layer was made here and is small: it is not
 // worth a file in the cache.
 func isGenerated(l v1.Layer) bool {
-	if _, ok := l.(identified); ok {
+	if _, ok := l.(identified); ok && !isHead(l) {
 		return false
 	}
 	mediaType, err := l.MediaType()
@@ -127,6 +127,12 @@ func isGenerated(l v1.Layer) bool {
 	}
 	size, err := l.Size()
 	return err == nil && size <= smallLayer
+}
+
+// isHead reports whether a layer is the one of docker's store that no image has.
+func isHead(l v1.Layer) bool {
+	stored, ok := l.(*embed.Layer)
+	return ok && stored.ImageLayer() == nil
 }
 
 // unpacked is the layer's tar in the cache.
@@ -188,47 +194,58 @@ const smallFile = 64 << 10
 // of small files or without.
 func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size int64, hash bool) (*rootfs.Layer, error) {
 	var made *rootfs.Layer
-	f, err := s.cache.Derive(ctx, fmt.Sprintf("layer index 3\n%s\n%d", key, size), func(ctx context.Context, w io.Writer) error {
-		var err error
-		if made, err = rootfs.Index(tar, size); err != nil {
-			return err
-		}
-		if hash {
-			if err := made.Hash(ctx, smallFile); err != nil {
+	derive := func() (*os.File, error) {
+		return s.cache.Derive(ctx, fmt.Sprintf("layer index 3\n%s\n%d", key, size), func(ctx context.Context, w io.Writer) error {
+			var err error
+			if made, err = rootfs.Index(tar, size); err != nil {
 				return err
 			}
+			if hash {
+				if err := made.Hash(ctx, smallFile); err != nil {
+					return err
+				}
+			}
+			b, err := made.MarshalBinary()
+			if err == nil {
+				_, err = w.Write(b)
+			}
+			return err
+		})
+	}
+	ix, err := s.readIndex(derive, func(index []byte) (*rootfs.Layer, error) {
+		if made != nil {
+			return made, nil
 		}
-		b, err := made.MarshalBinary()
-		if err == nil {
-			_, err = w.Write(b)
-		}
-		return err
+		return rootfs.Load(tar, index)
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if made == nil {
-		made, err = readIndex(f, func(index []byte) (*rootfs.Layer, error) { return rootfs.Load(tar, index) })
+	ix.Name(key)
+	return ix, nil
+}
+
+// readIndex loads the index that derive takes from the cache. A damaged one is
+// removed, and made again.
+func (s *layers) readIndex(derive func() (*os.File, error), load func(index []byte) (*rootfs.Layer, error)) (*rootfs.Layer, error) {
+	for again := false; ; again = true {
+		f, err := derive()
 		if err != nil {
 			return nil, err
 		}
+		b, err := io.ReadAll(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+		ix, err := load(b)
+		if err == nil {
+			return ix, nil
+		}
+		if removeErr := os.Remove(f.Name()); again || removeErr != nil {
+			return nil, errors.Join(fmt.Errorf("the cached index %s does not fit: %w", f.Name(), err), removeErr)
+		}
+		s.cache.Log.Warn("a cached index is damaged, and is made again", "file", f.Name(), "reason", err)
 	}
-	made.Name(key)
-	return made, nil
-}
-
-// readIndex loads an index that the cache has. A damaged one is removed.
-func readIndex(f *os.File, load func(index []byte) (*rootfs.Layer, error)) (*rootfs.Layer, error) {
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return nil, err
-	}
-	ix, err := load(b)
-	if err != nil {
-		err = errors.Join(fmt.Errorf("the cached index %s does not fit and is gone now: run the command again: %w", f.Name(), err), os.Remove(f.Name()))
-	}
-	return ix, err
 }
 
 func indexSmall(l v1.Layer) (*rootfs.Layer, error) {
