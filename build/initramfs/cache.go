@@ -23,7 +23,7 @@ type Cache interface {
 
 // cacheVersion is the version of a segment's bytes: a change of this package
 // that gives other bytes for the same segment needs another one.
-const cacheVersion = "7"
+const cacheVersion = "8"
 
 // fromCache returns the compressed segment that the cache has, or that write
 // makes for it. In the cache the segment's SHA-256 stands behind its bytes.

@@ -18,7 +18,7 @@ type Compression string
 
 // The compressions that every kernel of ours unpacks.
 const (
-	Zstd Compression = "zstd" // levels 1 to 22, 3 if none is given
+	Zstd Compression = "zstd" // levels 1 to 22, of which 3 to 19 are the same; 3 if none is given
 	Gzip Compression = "gzip" // levels 1 to 9, 6 if none is given
 	None Compression = "none" // a plain cpio archive
 )
@@ -61,7 +61,7 @@ func (c Compression) encoder(level int, size int64) encoder {
 	case Gzip:
 		return gzipEncoder(level, runtime.GOMAXPROCS(0))
 	}
-	return zstdEncoder(level, size, runtime.GOMAXPROCS(0))
+	return zstdEncoder(level, size)
 }
 
 // streamEncoder is the encoder for about so many bytes, if there is one that
@@ -104,13 +104,14 @@ type zstdLevel struct {
 	upTo   int // levels
 	speed  zstd.EncoderLevel
 	window int
-	jobs   bool // cut the input into jobs that run in parallel
 }
 
 // From firstLong to lastLong zstdlong compresses. It is smaller than
 // klauspost's encoder at any but its best speed, and as fast as its second
-// fastest (BenchmarkZstdLevels): programs share much, far apart.
-const firstLong, lastLong = 3, 9
+// fastest (BenchmarkZstdLevels): programs share much, far apart. At its best
+// speed that is smaller only with a large window: with one of 8 MiB it takes
+// eleven times as long for one percent, and with much of that is larger.
+const firstLong, lastLong = 3, 19
 
 const defaultLevel = 3
 
@@ -122,21 +123,19 @@ func isLong(level int) bool { return level >= firstLong && level <= lastLong }
 // one in the memory that build says is enough. The fastest speed of the
 // encoder gains little beyond 8 MiB, but the best one finds what Docker's
 // programs have in common only if it sees more than one of them: 64 MiB make
-// the result a fifth smaller. There the jobs, of four windows each, would take
-// gigabytes, so these levels run on one processor.
+// the result a fifth smaller. The encoder could cut its input into jobs that
+// run side by side: at the fastest speed they cost half as much again, and at
+// the best one, of four windows each, they would take gigabytes.
 var zstdLevels = []zstdLevel{
-	{2, zstd.SpeedFastest, 4 << 20, false}, // jobs cost it half as much again
-	{19, zstd.SpeedBestCompression, 8 << 20, true},
-	{20, zstd.SpeedBestCompression, 32 << 20, false},
-	{21, zstd.SpeedBestCompression, 64 << 20, false},
-	{22, zstd.SpeedBestCompression, 128 << 20, false},
+	{2, zstd.SpeedFastest, 4 << 20},
+	{20, zstd.SpeedBestCompression, 32 << 20},
+	{21, zstd.SpeedBestCompression, 64 << 20},
+	{22, zstd.SpeedBestCompression, 128 << 20},
 }
 
 // zstdEncoder writes one frame per segment, as the kernel wants it, with the
-// checksum that it verifies. Jobs have a fixed size and at least two run at
-// once, for the encoder makes other bytes if it may run only one.
-func zstdEncoder(level int, size int64, procs int) encoder {
-	const jobMemory = 64 << 20
+// checksum that it verifies.
+func zstdEncoder(level int, size int64) encoder {
 	if level = cmp.Or(level, defaultLevel); isLong(level) {
 		return longEncoder(zstdlong.Options{Size: size})
 	}
@@ -146,21 +145,15 @@ func zstdEncoder(level int, size int64, procs int) encoder {
 	}
 	l := zstdLevels[i]
 	l.window = min(l.window, max(zstd.MinWindowSize, 1<<bits.Len64(uint64(max(size, 1)-1))))
-	job := 4 * l.window // as the encoder cuts them
-	workers, memory := 2, int64(4*l.window)
-	if l.jobs {
-		workers = max(2, min(procs, jobMemory/job))
-		memory = int64(workers) * int64(job) * 5 / 2
-	}
 	open := func(w io.Writer) (io.WriteCloser, error) {
 		return zstd.NewWriter(w,
 			zstd.WithEncoderLevel(l.speed), // before the window, which it sets too
 			zstd.WithWindowSize(l.window),
-			zstd.WithConcurrentBlocks(l.jobs),
-			zstd.WithEncoderConcurrency(workers),
+			zstd.WithConcurrentBlocks(false),
+			zstd.WithEncoderConcurrency(2), // of one it makes other bytes
 			zstd.WithEncoderCRC(true))
 	}
-	return encoder{open: open, memory: memory}
+	return encoder{open: open, memory: int64(4 * l.window)}
 }
 
 // longEncoder finds repetitions anywhere in the last 64 MiB.

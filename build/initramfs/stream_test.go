@@ -171,7 +171,7 @@ func TestStreams(t *testing.T) {
 	}{
 		{a, Segment{Name: "s"}, true},
 		{a, Segment{Name: "s", Compression: Gzip, Level: 9}, true},
-		{a, Segment{Name: "s", Compression: Zstd, Level: 19}, false},
+		{a, Segment{Name: "s", Compression: Zstd, Level: 20}, false},
 		{broken, Segment{Name: "s"}, false},
 	} {
 		if got := tt.a.Streams(tt.seg); got != tt.want {

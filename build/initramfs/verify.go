@@ -16,7 +16,7 @@ import (
 
 // errUndecodable is a fault of an encoder.
 var errUndecodable = errors.New("what was compressed does not decompress to what went in; this is a fault of hooksmith: " +
-	"please report it, and build with --level 10 or --compress gzip, which use other encoders")
+	"please report it, and build with --level 20 or --compress gzip, which use other encoders")
 
 // verify decompresses a segment that zstdlong has just made, with the decoder
 // of others, and compares the checksum: a fault of the encoder ends the build
