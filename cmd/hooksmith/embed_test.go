@@ -216,6 +216,10 @@ func TestEmbedErrors(t *testing.T) {
 		{"HTML by URL", "HTML page", []string{embedFlavor, "--bundle", s.URL + "/login.yaml"}},
 		{"schema 1", "schema", []string{embedFlavor, "--embed", s.host + "/old:1"}},
 		{"no such page", "bundleManifestUrl", []string{embedFlavor, "--bundle", "HTTP" + strings.TrimPrefix(s.URL, "http") + "/v2/none"}},
+		{"no bundle", "bundleManifestUrl", []string{embedFlavor, "--bundle", "none"}},
+		{"no list", "--embed IMAGE=NAME", []string{embedFlavor, "--images-file", "none"}},
+		{"no export", "hooksmith embed export none", []string{embedFlavor, "--from", "none"}},
+		{"no layout", "OCI layout or a tar of docker save", []string{embedFlavor, "--layout", "none", "--embed", "x:1"}},
 		{"wrong digest", "cexec:v1 is there, but with the digest " + s.index + ", not " + wrong, []string{embedFlavor, "--bundle", s.bundle}},
 	} {
 		if tt.name == "wrong digest" {

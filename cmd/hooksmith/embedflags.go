@@ -104,7 +104,7 @@ func (o *embedFlags) fromExport(a *app) ([]embed.Want, error) {
 	}
 	list, unnamed, err := embed.ReadExport(o.from)
 	if err != nil {
-		return nil, fmt.Errorf("--from: %w", err)
+		return nil, hintMissing(fmt.Errorf("--from: %w", err), "write it with: hooksmith embed export %s --embed IMAGE (and --bundle, --agent), where the images are reached", o.from)
 	}
 	for _, image := range unnamed {
 		a.log.Warn("an image of --from is left out: its layout has no complete name for it", "image", image,
@@ -147,6 +147,9 @@ func (o *embedFlags) fromBundle(ctx context.Context, a *app, opt *build.Options)
 	return list, nil
 }
 
+// bundleURLs says where bundles are.
+const bundleURLs = "https://anywhere-assets.eks.amazonaws.com/releases/eks-a/manifest.yaml lists the bundle of each release as bundleManifestUrl"
+
 func (o *embedFlags) readBundle(ctx context.Context, a *app, opt *build.Options) ([]byte, error) {
 	scheme, rest, _ := strings.Cut(o.bundle, "://")
 	switch scheme = strings.ToLower(scheme); {
@@ -160,14 +163,13 @@ func (o *embedFlags) readBundle(ctx context.Context, a *app, opt *build.Options)
 		case errors.Is(err, fetch.ErrOffline):
 			return nil, withHint(fmt.Errorf("--bundle: %w", err), "without --offline it is downloaded, and kept")
 		}
-		return nil, withHint(fmt.Errorf("--bundle: %w", err), "does the URL open elsewhere? https://anywhere-assets.eks.amazonaws.com/releases/eks-a/manifest.yaml lists "+
-			"the bundle of each release as bundleManifestUrl; a bundle that was downloaded is given as a file")
+		return nil, withHint(fmt.Errorf("--bundle: %w", err), "does the URL open elsewhere? "+bundleURLs+"; a bundle that was downloaded is given as a file")
 	default:
 		return nil, notURL("--bundle", o.bundle)
 	}
 	data, err := readFile(a, o.bundle)
 	if err != nil {
-		return nil, fmt.Errorf("--bundle: %w", err)
+		return nil, hintMissing(fmt.Errorf("--bundle: %w", err), "give the path from this folder, or a URL: "+bundleURLs)
 	}
 	return data, nil
 }
@@ -181,7 +183,7 @@ func (o *embedFlags) fromFile(_ context.Context, a *app, _ *build.Options) ([]em
 	}
 	data, err := readFile(a, o.file)
 	if err != nil {
-		return nil, fmt.Errorf("--images-file: %w", err)
+		return nil, hintMissing(fmt.Errorf("--images-file: %w", err), "give the path from this folder; of one or two images, --embed IMAGE=NAME does the same")
 	}
 	list, err := embed.ParseImagesFile(o.file, data)
 	if err != nil {

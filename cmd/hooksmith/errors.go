@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,14 @@ func withHint(err error, format string, args ...any) error {
 		return nil
 	}
 	return &hintError{err, fmt.Sprintf(format, args...)}
+}
+
+// hintMissing adds the next step where a file is not there.
+func hintMissing(err error, format string, args ...any) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return withHint(err, format, args...)
 }
 
 // usageError marks an error of the command line that only the command's own
