@@ -128,6 +128,56 @@ func TestRelay(t *testing.T) {
 	}
 }
 
+// TestRelayedReservation: a record says by itself which network lies behind a relay; such a machine keeps its address.
+func TestRelayedReservation(t *testing.T) {
+	const far = "02:00:00:00:00:09" // 10.9.0.19/24, no subnet of the configuration
+	b := newBench(t, nil)
+	relayed := func(kind dhcpv4.MessageType, says ...say) outcome {
+		return b.unicast("10.9.0.1:67", "10.0.0.254", kind, far, append(says, giaddr("10.9.0.1"))...)
+	}
+	alone := func(kind dhcpv4.MessageType, says ...say) outcome {
+		return b.unicast("10.9.0.19:68", "10.0.0.254", kind, far, says...)
+	}
+	for _, c := range []struct {
+		name string
+		got  outcome
+		want dhcpv4.MessageType
+	}{
+		{"selecting", relayed(request, serverID("10.0.0.254"), requests("10.9.0.19")), ack},
+		{"init-reboot", relayed(request, requests("10.9.0.19")), ack},
+		{"init-reboot, wrong address", relayed(request, requests("10.9.0.20")), nak},
+		{"rebinding", relayed(request, ciaddr("10.9.0.19")), ack},
+		{"renewing", alone(request, ciaddr("10.9.0.19")), ack},
+		{"inform", alone(dhcpv4.MessageTypeInform, ciaddr("10.9.0.19")), ack},
+		{"inform from elsewhere", alone(dhcpv4.MessageTypeInform, ciaddr("10.9.0.20")), silent},
+		{"release", alone(dhcpv4.MessageTypeRelease, ciaddr("10.9.0.19")), silent},
+	} {
+		if c.got.MessageType() != c.want {
+			t.Errorf("%s: %v, want %v (%+v)", c.name, c.got.MessageType(), c.want, c.got.events)
+		}
+	}
+	if got := b.unicast("10.9.0.1:67", "10.0.0.254", request, node, giaddr("10.9.0.1"), requests("10.0.0.11")); got.MessageType() != silent {
+		t.Errorf("a machine of another network: %v", got.events)
+	}
+}
+
+// TestRelayAddress: what a relay has for itself is offered to nobody behind it.
+func TestRelayAddress(t *testing.T) {
+	b := newBench(t, func(x *Config) { x.Mode = Pool; x.Subnets[1].Router = ip("10.7.0.200") })
+	for _, mac := range []string{"02:00:00:00:00:98", "02:00:00:00:00:99"} { // the pool has two addresses
+		got := b.unicast("10.7.0.100:67", "10.0.0.254", discover, mac, giaddr("10.7.0.100"), requests("10.7.0.100"))
+		if got.MessageType() == offer && got.YourIPAddr.String() != "10.7.0.101" {
+			t.Errorf("%s is offered the relay's %v", mac, got.YourIPAddr)
+		}
+	}
+	// Nobody takes a machine's address away by saying that he is a relay.
+	b.unicast("10.7.0.1:67", "10.0.0.254", request, "02:00:00:00:00:98", giaddr("10.7.0.1"), serverID("10.0.0.254"), requests("10.7.0.101"))
+	b.unicast("10.7.0.101:67", "10.0.0.254", discover, "02:00:00:00:00:66", giaddr("10.7.0.101"))
+	if got := b.unicast("10.7.0.101:68", "10.0.0.254", request, "02:00:00:00:00:98", ciaddr("10.7.0.101")); got.MessageType() != ack {
+		t.Errorf("renewing: %v", got.events)
+	}
+}
+
 // TestOptions is what a network's machines are told, and what is echoed.
 func TestOptions(t *testing.T) {
 	b := newBench(t, nil)

@@ -40,6 +40,12 @@ func (x *exchange) reservation() (a assignment, why string) {
 	return assignment{m.IP.Addr(), m.IP.Bits(), s, true}, ""
 }
 
+// reserved reports whether the record has an address for this link.
+func (x *exchange) reserved() bool {
+	a, _ := x.reservation()
+	return a.ip.IsValid()
+}
+
 // pooled reports whether the client may have an address of a pool. A machine with a record is not worse off than one
 // without.
 func (x *exchange) pooled() bool { return x.Mode == Pool || x.Unknown != Deny }
@@ -171,7 +177,7 @@ func (x *exchange) leaseTime(s *Subnet) time.Duration {
 // pool is a subnet's addresses as the lease store sees them.
 func (e *engine) pool(s *Subnet) lease.Subnet {
 	p := lease.Subnet{Prefix: s.Prefix, Excluded: func(ip netip.Addr) bool {
-		if ip == s.Router || e.current.Load().own[ip] {
+		if ip == s.Router || e.current.Load().own[ip] || e.relays.has(ip) {
 			return true
 		}
 		_, reserved := e.Hardware.LookupIP(ip)

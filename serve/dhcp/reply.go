@@ -123,7 +123,7 @@ func (x *exchange) request() answer {
 		return x.silence("a REQUEST without an address")
 	case x.serverID.IsValid(): // SELECTING
 		return x.grant(want)
-	case len(x.place.subnets) == 0:
+	case len(x.place.subnets) == 0 && !x.reserved(): // a record's network behind a relay needs no configuration
 		return x.silence("not a network of this server: " + x.place.why)
 	case !x.known(want): // INIT-REBOOT, RENEWING, REBINDING: maybe another server's client
 		return x.silence("a lease that this server knows nothing of")
@@ -180,15 +180,14 @@ func (x *exchange) inform() answer {
 	if !x.ciaddr.IsValid() {
 		return x.silence("an INFORM without an address")
 	}
+	if a, _ := x.reservation(); a.ip == x.ciaddr {
+		return x.give(dhcpv4.MessageTypeAck, a)
+	}
 	s := x.place.of(x.ciaddr)
 	if s == nil {
 		return x.silence("an INFORM from an address that is not of its network")
 	}
-	bits := s.Prefix.Bits()
-	if x.machine != nil && x.machine.IP.Addr() == x.ciaddr {
-		bits = x.machine.IP.Bits()
-	}
-	return x.give(dhcpv4.MessageTypeAck, assignment{ip: x.ciaddr, bits: bits, subnet: s})
+	return x.give(dhcpv4.MessageTypeAck, assignment{ip: x.ciaddr, bits: s.Prefix.Bits(), subnet: s})
 }
 
 // bootOnly answers as a ProxyDHCP or boot server: no address, no lease.

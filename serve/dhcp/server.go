@@ -29,6 +29,7 @@ type engine struct {
 	pools   map[netip.Prefix]lease.Subnet // of Subnets
 	loops   loops
 	probes  probes
+	relays  relays
 }
 
 // Stats are totals since Listen.
@@ -170,6 +171,20 @@ func (s *Server) Stats() Stats {
 	}
 	c := &s.sockets.counters
 	return Stats{c.received.Load(), c.malformed.Load(), c.limited.Load(), c.dropped.Load(), c.sent.Load(), c.sendError.Load()}
+}
+
+// Pools is how full the pools are, by subnet.
+func (s *Server) Pools() map[netip.Prefix]lease.Usage {
+	all := map[netip.Prefix]lease.Usage{}
+	if s.engine.Leases == nil {
+		return all
+	}
+	for prefix, pool := range s.engine.pools {
+		if len(pool.Ranges) > 0 {
+			all[prefix] = s.engine.Leases.Usage(pool)
+		}
+	}
+	return all
 }
 
 // MACOf returns the machine that has an address, by its lease or its record.

@@ -3,6 +3,9 @@ package dhcp
 import (
 	"net/netip"
 	"slices"
+	"sync"
+
+	"hooksmith/serve/lease"
 )
 
 // iface is a network interface at a moment.
@@ -65,6 +68,7 @@ type place struct {
 // locate finds the subnets of a client's link. What a relay or the client says of it goes first, in the order of
 // RFC 3527: link selection, subnet selection (RFC 3011), the relay's own address.
 func (e *engine) locate(q *query) place {
+	e.hearRelay(q)
 	for _, selector := range []netip.Addr{q.linkSelect, q.subnetSelect, q.gateway} {
 		if selector.IsValid() {
 			return e.remote(q, selector)
@@ -146,4 +150,46 @@ func (p *place) fits(e *engine, q *query, ip netip.Prefix) (bool, string) {
 		}
 	}
 	return true, ""
+}
+
+// hearRelay keeps a relay's address out of the pool behind it, where no ARP probe finds it. An address that a machine has
+// already stays the machine's: anyone can say that he is a relay.
+func (e *engine) hearRelay(q *query) {
+	if !q.gateway.IsValid() || e.Leases == nil || e.configured(q.gateway) == nil || e.relays.has(q.gateway) {
+		return
+	}
+	for _, i := range q.host.ifaces {
+		if slices.ContainsFunc(i.addrs, func(p netip.Prefix) bool { return p.Contains(q.gateway) }) {
+			return
+		}
+	}
+	if l, ok := e.Leases.LookupIP(q.gateway); !ok || l.State != lease.Active {
+		e.relays.add(q.gateway)
+	}
+}
+
+// relays are those that were heard in networks that are not the server's own.
+type relays struct {
+	mu   sync.RWMutex
+	seen map[netip.Addr]bool
+}
+
+// maxRelays bounds what forged packets can take from the pools.
+const maxRelays = 256
+
+func (r *relays) add(a netip.Addr) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.seen = map[netip.Addr]bool{}
+	}
+	if len(r.seen) < maxRelays {
+		r.seen[a] = true
+	}
+}
+
+func (r *relays) has(a netip.Addr) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.seen[a]
 }
