@@ -126,6 +126,7 @@ f.csv:2:27: vlan_id: "4095" is not a VLAN id (1 to 4094)`},
 		{"bmc in part", row(strings.Replace(good, ",,,,", ",,10.1.0.1,,x", 1)), "f.csv:2:83: bmc_username: empty, but other bmc columns are filled: all three or none"},
 		{"label", row(strings.Replace(good, "a=b", "a=b|-=c|d=e=f", 1)), `f.csv:2:60: labels: "-" is not a Kubernetes label key
 f.csv:2:60: labels: "d=e=f" is not key=value (several are separated by |)`},
+		{"broadcast", row(strings.Replace(good, ",10.0.0.1,", ",10.255.255.255,", 1)), "10.255.255.255 is the broadcast address of the subnet 10.0.0.0/8"},
 		{"twice", row(good + "\n" + good), `f.csv:3:1: hostname: n1 is also that of f.csv:2
 f.csv:3:4: mac: 02:00:00:00:00:01 is also that of f.csv:2
 f.csv:3:22: ip_address: 10.0.0.1 is also that of f.csv:2`},

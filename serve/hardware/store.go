@@ -191,10 +191,11 @@ func (s *Store) reload(p patience) error {
 // together. The caller has the lock.
 func (s *Store) load(p patience) (*Change, []error) {
 	paths, errs := s.expand()
-	changed := s.forget(paths)
+	fresh := s.forget(paths) // there are other data
+	changed := fresh         // or at least there is something to say
 	for _, path := range paths {
 		again, err := s.read(path, p)
-		changed = changed || again
+		changed, fresh = changed || again, fresh || again && err == nil
 		if err != nil {
 			errs = append(errs, err)
 		}
@@ -206,6 +207,9 @@ func (s *Store) load(p patience) (*Change, []error) {
 	status := &Status{Loaded: s.opt.Now(), Generation: s.Status().Generation + 1}
 	old := s.Index()
 	switch {
+	case !fresh: // a file broke: nothing of it is taken
+		status.Error, index = s.Status().Error, old
+		status.Loaded, status.Generation = s.Status().Loaded, s.Status().Generation
 	case err == nil:
 		s.index.Store(index)
 		s.opt.Log.Info("hardware loaded", "machines", index.Len(), "files", len(paths))

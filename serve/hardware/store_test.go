@@ -190,6 +190,9 @@ func TestBroken(t *testing.T) {
 	if n := strings.Count(l.log.String(), "hardware file is broken; its machines of before stay in use"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, l.log)
 	}
+	if n := strings.Count(l.log.String(), "hardware loaded"); n != 2 { // at first, and b.yaml
+		t.Errorf("loaded %d times:\n%s", n, l.log)
+	}
 
 	// Two files that contradict each other: the index of before stays.
 	l.write("b.yaml", "machines:\n- mac: 02:00:00:00:00:01\n  hostname: other\n")

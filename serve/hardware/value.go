@@ -87,6 +87,8 @@ func parseHost(addr netip.Addr, bits int) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%s cannot be the address of a machine", addr)
 	case addr.Is4() && bits < 31 && addr == p.Masked().Addr():
 		return netip.Prefix{}, fmt.Errorf("%s is the address of the subnet %s itself", addr, p.Masked())
+	case addr.Is4() && bits < 31 && netip.PrefixFrom(addr.Next(), bits).Masked() != p.Masked():
+		return netip.Prefix{}, fmt.Errorf("%s is the broadcast address of the subnet %s", addr, p.Masked())
 	}
 	return p, nil
 }
