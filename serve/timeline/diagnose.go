@@ -147,6 +147,12 @@ func (s *scene) offered(b *Boot, offer *Step) *Problem {
 	if offer == nil || b.Marks.Rival != nil || !s.overdue(offer.Start, s.waits.Request) {
 		return nil
 	}
+	if strings.HasPrefix(offer.Detail, "without an address") {
+		return &Problem{Code: CodeStalledOffer, Severity: Error, Since: offer.Start,
+			Text: fmt.Sprintf("The machine was told its boot file (%s) and took an address from nobody.", times(offer.Count)),
+			Do: "In proxy mode another DHCP server gives the address: see that it runs, serves this network and has addresses left for this machine. " +
+				"If there is none, use --dhcp-mode reservation or pool here."}
+	}
 	return &Problem{Code: CodeStalledOffer, Severity: Error, Since: offer.Start,
 		Text: fmt.Sprintf("The machine was offered an address (%s) and did not take it.", times(offer.Count)),
 		Do: "Another DHCP server may have answered, and its answer does not reach this server: look for one on this network, or use --dhcp-mode proxy beside it. " +
@@ -161,8 +167,12 @@ func (s *scene) requested(b *Boot) *Problem {
 	p := &Problem{Code: CodeNoAck, Severity: Error, Since: step.Start,
 		Text: fmt.Sprintf("The machine asked for the address it was offered (%s) and got no ACK.", times(step.Count)),
 		Do:   "This server acknowledges only what is safely on its disk: look in its log for an error of the state directory (full, read-only)."}
-	if m := b.Marks.Silence; m != nil && m.Detail != "" {
-		p.Text += " Reason: " + sentence(m.Detail)
+	if m := b.Marks.Silence; m != nil && m.Detail != "" && !m.Last.Before(step.Start) {
+		p.Severity, p.Text = Warn, fmt.Sprintf("The machine asked for an address (%s) and this server does not answer that: ", times(step.Count))+sentence(m.Detail)
+		p.Do = "It should ask anew without that address within a minute. If it goes on, release its lease there or restart its network, or change what the reason names."
+		if strings.Contains(m.Detail, "could not be stored") {
+			p.Severity, p.Do = Error, "Look at the state folder of this server: its disk is full, read-only or gone. Machines get an answer as soon as it can be written."
+		}
 	}
 	if offer := b.last(StageOffer); offer != nil && strings.HasPrefix(offer.Detail, "without an address") {
 		p.Code, p.Text = CodeStalledAck, "The machine has taken another server's address, as it should in proxy mode, and never asked for the boot file."
