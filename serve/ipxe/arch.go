@@ -49,7 +49,7 @@ var architectures = map[Arch]archInfo{
 	6:  {name: "EFI IA32", platform: IA32},
 	7:  {name: "EFI x64", platform: X64},
 	8:  {name: "EFI Xscale", why: "there is no iPXE for Xscale"},
-	9:  {name: "EFI x64 (9)", platform: X64},
+	9:  {name: "EFI x64, as BC", platform: X64},
 	10: {name: "EFI ARM32", platform: ARM32},
 	11: {name: "EFI ARM64", platform: ARM64},
 	12: {name: "PowerPC Open Firmware", why: "there is no iPXE for PowerPC"},

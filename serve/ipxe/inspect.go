@@ -233,7 +233,8 @@ func (b Binary) String() string {
 	if b.IPXE == No {
 		parts = append(parts[:0], "not an iPXE")
 	}
-	return fmt.Sprintf("%s: %s, %d bytes, %s", b.Name, orElse(string(b.Platform), "unknown platform"), b.Size, strings.Join(parts, ", "))
+	parts = append([]string{orElse(string(b.Platform), "unknown platform"), fmt.Sprintf("%d bytes", b.Size)}, parts...)
+	return b.Name + ": " + strings.Join(parts, ", ")
 }
 
 func orElse(s, other string) string {

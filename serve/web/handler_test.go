@@ -84,6 +84,7 @@ func TestPaths(t *testing.T) {
 		{"/snp-arm64.efi", 200, "application/efi", "MZ"},
 		{"/ipxe/binary/snp-arm64.efi", 200, "application/efi", "MZ"},
 		{"/ipxe/binary/52:54:00:12:34:56/snp-arm64.efi" + trace, 200, "application/efi", "MZ"},
+		{"/ipxe/binary/52:54:00:bb:bb:02/snp-arm64.efi", 403, "text/plain; charset=utf-8", "netboot is not allowed"},
 		{"/ipxe/script/snp-arm64.efi", 404, plain, ""},
 		{"/other/snp-arm64.efi", 404, plain, ""},
 		{"/tftp/pxelinux.cfg/01-52-54-00-12-34-56", 404, plain, "no pxelinux"},

@@ -133,6 +133,10 @@ func sendText(w *sender, r *http.Request, text string) {
 
 // binary sends an iPXE binary.
 func (s *Server) binary(w *sender, r *http.Request, c client, b ipxe.Binary) {
+	if c.machine != nil && c.machine.Netboot.Allow == hardware.Off {
+		s.fail(w, r, http.StatusForbidden, "netboot is not allowed for this machine")
+		return
+	}
 	f, err := s.Binaries.Open(b.Name)
 	if err != nil {
 		s.log().Error("iPXE binary", "file", b.Name, "error", err)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -8,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"strings"
+	"syscall"
 )
 
 // Verify reads the files of one folder and names those that may be served; an
@@ -136,10 +139,16 @@ func (f *File) Close() error {
 }
 
 // Open opens an artifact for a client of another protocol, as /hook/NAME gives
-// it. The caller closes it.
+// it. The caller closes it. Names of no file are fs.ErrNotExist, a folder is
+// fs.ErrPermission.
 func (s *Server) Open(client netip.Addr, name string) (*File, error) {
 	o, err := s.init().artifacts.open(name, asker{ip: client})
-	if err != nil {
+	switch {
+	case errors.Is(err, errIsFolder):
+		return nil, fmt.Errorf("%w: %w", err, fs.ErrPermission)
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENAMETOOLONG), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ELOOP), leaves(err):
+		return nil, fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	case err != nil:
 		return nil, err
 	}
 	at, ok := o.content.(io.ReaderAt)
@@ -148,4 +157,11 @@ func (s *Server) Open(client netip.Addr, name string) (*File, error) {
 		return nil, fmt.Errorf("%s cannot be read at any place", name)
 	}
 	return &File{ReaderAt: at, size: o.id.size, close: o.close}, nil
+}
+
+// leaves reports whether a link leads out of the folder: an error of package os
+// that has no name.
+func leaves(err error) bool {
+	var p *fs.PathError
+	return errors.As(err, &p) && strings.Contains(p.Err.Error(), "escapes")
 }
