@@ -47,7 +47,7 @@ func newAccess(c Config) access {
 func (a *access) sameSite(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !a.ownHost(r.Host) {
-			http.Error(w, "this server is not known by the name "+printable(r.Host)+": use its IP address, or add the name to the names of the admin address", http.StatusMisdirectedRequest)
+			http.Error(w, "this server is not known by the name "+printable(r.Host)+": use its IP address, or add the name by --admin-name", http.StatusMisdirectedRequest)
 			return
 		}
 		if origin := r.Header.Get("Origin"); origin != "" {

@@ -43,6 +43,17 @@ type Config struct {
 	NotReady func() []string
 
 	Metrics *Metrics // nil: /metrics is not there
+	// Figures are numbers that the parts of the server keep; asked for at each
+	// scrape.
+	Figures func() []Figure
+}
+
+// Figure is one number of /metrics. Those of one name must have the same Help
+// and label names.
+type Figure struct {
+	Name, Help string // without hooksmith_ in front; a total ends in _total
+	Labels     map[string]string
+	Value      float64
 }
 
 // Lease is a row of the lease table.
@@ -50,7 +61,7 @@ type Lease struct {
 	IP       string    `json:"ip"`
 	MAC      string    `json:"mac"`
 	Hostname string    `json:"hostname,omitempty"` // as the client says
-	State    string    `json:"state"`              // bound, offered, quarantined, reserved...
+	State    string    `json:"state"`              // active, expired, released, quarantined
 	Expires  time.Time `json:"expires,omitzero"`
 	Detail   string    `json:"detail,omitempty"`
 }

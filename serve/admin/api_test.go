@@ -196,7 +196,12 @@ func (s *scene) login(token, to string) (int, string, http.Header) {
 
 // TestMetrics: the names, and no label that the network chooses.
 func TestMetrics(t *testing.T) {
-	s := newScene(t)
+	s := newScene(t, func(c *Config) {
+		c.Figures = func() []Figure {
+			return []Figure{{"dhcp_packets_total", "DHCP packets.", map[string]string{"result": "sent"}, 7}, {"dhcp_packets_total", "DHCP packets.", map[string]string{"result": "dropped"}, 2},
+				{Name: "http_connections", Help: "Connections.", Value: 3}}
+		}
+	})
 	s.day()
 	s.do(0, event.Event{Kind: "strange" + hostile, MAC: mac(1)})
 	code, body, _ := s.get("/metrics")
@@ -205,7 +210,8 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{`hooksmith_events_total{kind="discover"} 12`, `hooksmith_events_total{kind="other"} 1`, `hooksmith_machines{state="stuck"} 3`,
 		`hooksmith_problems{code="download-aborted"} 1`, `hooksmith_transfers_total{protocol="http",result="aborted"} 1`, `hooksmith_boot_stage_seconds_count{stage="worker"} 2`,
-		`hooksmith_leases{state="quarantined"} 1`, `hooksmith_hardware_healthy 1`, `hooksmith_ready 1`, `hooksmith_build_info{version="v0.2.0"} 1`, "go_goroutines", "process_cpu_seconds_total"} {
+		`hooksmith_leases{state="active"} 1`, `hooksmith_leases{state="other"} 0`,
+		"# TYPE hooksmith_dhcp_packets_total counter", `hooksmith_dhcp_packets_total{result="dropped"} 2`, "# TYPE hooksmith_http_connections gauge", "hooksmith_http_connections 3", `hooksmith_hardware_healthy 1`, `hooksmith_ready 1`, `hooksmith_build_info{version="v0.2.0"} 1`, "go_goroutines", "process_cpu_seconds_total"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is missing", want)
 		}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -154,6 +155,20 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		send(newGauge("hardware_healthy", "1 if the hardware files are used as they are."), truth(hw.Healthy))
 	}
 	g.leases(newGauge("leases", "Leases by state.", "state"), send)
+	if g.h.config.Figures != nil {
+		for _, f := range g.h.config.Figures() {
+			send(f.gauge(), f.Value)
+		}
+	}
+}
+
+// gauge describes a figure.
+func (f *Figure) gauge() gauge {
+	of := gauge{prometheus.NewDesc("hooksmith_"+f.Name, f.Help, nil, f.Labels), prometheus.GaugeValue}
+	if strings.HasSuffix(f.Name, "_total") {
+		of.kind = prometheus.CounterValue
+	}
+	return of
 }
 
 // leases counts by the states that are usual; others are "other".
@@ -161,7 +176,7 @@ func (g gauges) leases(of gauge, send func(gauge, float64, ...string)) {
 	if g.h.config.Leases == nil {
 		return
 	}
-	counts := map[string]int{"offered": 0, "bound": 0, "reserved": 0, "quarantined": 0, "expired": 0, "released": 0, "other": 0}
+	counts := map[string]int{"active": 0, "expired": 0, "released": 0, "quarantined": 0, "other": 0}
 	for _, l := range g.h.config.Leases() {
 		state := l.State
 		if _, ok := counts[state]; !ok {

@@ -76,8 +76,8 @@ func newScene(t *testing.T, change ...func(*Config)) *scene {
 			return &c
 		},
 		Leases: func() []Lease {
-			return []Lease{{IP: "10.20.0.11", MAC: mac(1), State: "bound", Hostname: hostile, Expires: s.clock().Add(50 * time.Minute)},
-				{IP: "10.20.0.12", MAC: mac(2), State: "offered", Expires: s.clock().Add(40 * time.Second)},
+			return []Lease{{IP: "10.20.0.11", MAC: mac(1), State: "active", Hostname: hostile, Expires: s.clock().Add(50 * time.Minute)},
+				{IP: "10.20.0.12", MAC: mac(2), State: "released", Expires: s.clock().Add(40 * time.Second)},
 				{IP: "10.20.0.200", State: "quarantined", Detail: "declined by " + mac(9), Expires: s.clock().Add(9 * time.Minute)}}
 		},
 		Preview: func(m string) (ipxe.Preview, error) {
