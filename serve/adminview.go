@@ -21,17 +21,17 @@ func (s *Server) adminHandler() (*admin.Handler, error) {
 	b := s.plan.boots
 	return admin.New(admin.Config{
 		Timeline: s.timeline, Log: s.log, Now: s.plan.opt.Now, Version: s.plan.opt.Version, Title: title,
-		Token: s.token, Hosts: adminHosts(title, s.plan.Config.AdminAddress),
+		Token: s.token, Hosts: adminHosts(title, s.plan.Config.AdminAddress, s.plan.Config.AdminNames),
 		Hardware: b.hardware.All, HardwareStatus: b.hardware.Status,
 		Leases: s.leases, Preview: b.preview,
 		Interfaces: s.interfaces, Services: s.services, Settings: s.settings,
-		NotReady: s.notReady, Metrics: s.metrics,
+		NotReady: s.notReady, Metrics: s.metrics, Figures: s.figures,
 	})
 }
 
 // adminHosts are the names that a browser may use for this server.
-func adminHosts(hostname, address string) []string {
-	hosts := []string{hostname}
+func adminHosts(hostname, address string, names []string) []string {
+	hosts := append([]string{hostname}, names...)
 	if short, _, ok := strings.Cut(hostname, "."); ok {
 		hosts = append(hosts, short)
 	}
@@ -71,12 +71,14 @@ func (s *Server) interfaces() (all []admin.Interface) {
 				row.Addresses = append(row.Addresses, a.String())
 			}
 		}
-		_, has := linkOf(*in, l.address.String())
-		switch {
+		given := s.plan.boots.address
+		switch _, some := linkOf(*in, ""); {
 		case !row.Up:
 			row.Error = fmt.Sprintf("down or without a cable: ip link set %s up", l.name)
-		case !has:
-			row.Error = fmt.Sprintf("its address %s is gone: machines are told to load from there; restart the server if it has another one for good", l.address)
+		case given.IsValid() && !l.has(given):
+			row.Error = fmt.Sprintf("its address %s is gone, where machines are told to load from: give it back, or change --address", given)
+		case !some:
+			row.Error = "it has no IPv4 address: no machine is answered there until it has one"
 		}
 		all = append(all, row)
 	}

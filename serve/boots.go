@@ -21,7 +21,8 @@ import (
 // boots is what all parts need to know of the machines and of what they get:
 // the same for TFTP, HTTP, DHCP and previews.
 type boots struct {
-	config    Config // with defaults
+	config    Config     // with defaults
+	address   netip.Addr // that the configuration names; else every client is told the one that it reached
 	links     []link
 	templates []ipxe.Template
 	hardware  *hardware.Store
@@ -74,10 +75,18 @@ func (b *boots) baseURL(local netip.Addr) string {
 }
 
 // host is the address to tell a client that reached local: that one, unless
-// the configuration names one or it is not known.
+// the configuration names one, or it is not one that machines have in common
+// with it, as behind a reverse proxy on this host.
 func (b *boots) host(local netip.Addr) netip.Addr {
-	if b.config.Address != "" || !local.Is4() || local.IsUnspecified() {
-		return b.links[0].address
+	switch {
+	case b.address.IsValid():
+		return b.address
+	case b.links[0].address == local:
+		return local
+	case !local.Is4() || local.IsUnspecified() || local.IsLoopback():
+		return b.links[0].now()
+	case len(b.links) == 1 && !b.links[0].has(local):
+		return b.links[0].now()
 	}
 	return local
 }
@@ -221,10 +230,10 @@ func (b *boots) preview(mac string) (ipxe.Preview, error) {
 	if !ok {
 		m = &hardware.Machine{MAC: mac}
 	}
-	local := b.links[0].address
+	local := b.links[0].now()
 	for _, l := range b.links {
 		if l.contains(m.IP.Addr()) {
-			local = l.address
+			local = l.now()
 		}
 	}
 	return b.scriptsFor(local).Preview(m, b.rule), nil

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ type Config struct {
 	DHCPMode   string        // "": reservation
 	Unknown    string        // machines without a record; "": auto in the modes pool and auto-proxy, else deny
 	Pool       []string      // FIRST-LAST or a subnet; none: the upper half of each subnet
-	Gateway    string        // for machines whose record has none; "": this host's own, if it is in the subnet
+	Gateway    []string      // for machines whose record has none, of any number of subnets; none: this host's own, if it is in the subnet
 	DNS        []string      // likewise
 	NTP        []string      // likewise
 	Domain     string        // likewise
@@ -69,7 +70,8 @@ type Config struct {
 	SyslogPort     int // 0: 514
 	SyslogPerHost  int64
 
-	AdminAddress string // ADDRESS:PORT; "": 127.0.0.1:8067
+	AdminAddress string   // ADDRESS:PORT; "": 127.0.0.1:8067
+	AdminNames   []string // that browsers may use for it, beside addresses and this host's name
 	TokenFile    string
 	State        string // folder
 	User         string // to run as, when started by root
@@ -173,7 +175,7 @@ func (c *Config) validateTogether() (errs []error) {
 		name string
 		port int
 	}{{"http-port", cmp.Or(c.HTTPPort, defaultHTTP)}, {"https-port", c.HTTPSPort}, {"admin-address", portOf(c.AdminAddress)}} {
-		if other, taken := ports[p.port]; taken && p.port != 0 && p.name != "admin-address" {
+		if other, taken := ports[p.port]; taken && p.port != 0 {
 			bad("%s: %s is %d too", p.name, other, p.port)
 		}
 		ports[p.port] = p.name
@@ -246,6 +248,16 @@ func toSwitch(s string) hardware.Switch {
 func checkAddr(s string) error {
 	if a, err := netip.ParseAddr(s); err != nil || !a.Is4() {
 		return fmt.Errorf("%q is no IPv4 address", s)
+	}
+	return nil
+}
+
+// hostName is a name of the DNS: labels of up to 63 letters, digits, - and _.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$`)
+
+func checkName(s string) error {
+	if len(s) > 253 || !hostName.MatchString(s) {
+		return fmt.Errorf("%q is no DNS name such as example.com", s)
 	}
 	return nil
 }

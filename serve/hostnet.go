@@ -10,20 +10,20 @@ import (
 	"strings"
 )
 
-// hostRouter is this host's own router if it is on one of the links: what
-// machines there need too. "" if there is none.
-func hostRouter(links []link) string {
+// hostRouters is this host's own router if it is on one of the links: what
+// machines there need too. There is one at most.
+func hostRouters(links []link) []string {
 	f, err := os.Open("/proc/net/route")
 	if err != nil {
-		return ""
+		return nil
 	}
 	defer f.Close()
 	for _, a := range routers(f) {
 		if slices.ContainsFunc(links, func(l link) bool { return l.contains(a) }) {
-			return a.String()
+			return []string{a.String()}
 		}
 	}
-	return ""
+	return nil
 }
 
 // routers reads the default routes of /proc/net/route, which has addresses as

@@ -28,7 +28,10 @@ func findLinks(c *Config) ([]link, error) {
 		return onlyLink(all, c.Address)
 	}
 	var links []link
-	for _, name := range c.Interfaces {
+	for n, name := range c.Interfaces {
+		if slices.Contains(c.Interfaces[:n], name) {
+			continue
+		}
 		i := slices.IndexFunc(all, func(in net.Interface) bool { return in.Name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("interface %s is not there; there are %s", name, describe(all))
@@ -47,6 +50,38 @@ func but(address string) string {
 		return ""
 	}
 	return " " + address
+}
+
+// addresses are those that the interface has now; none if it is gone.
+func (l link) addresses() []netip.Addr {
+	in, err := net.InterfaceByName(l.name)
+	if err != nil {
+		return nil
+	}
+	list, err := in.Addrs()
+	if err != nil {
+		return nil
+	}
+	var all []netip.Addr
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			all = append(all, p.Addr())
+		}
+	}
+	return all
+}
+
+// has tells whether the interface has an address now.
+func (l link) has(a netip.Addr) bool { return slices.Contains(l.addresses(), a) }
+
+// now is the address of before, or what the interface has in its place.
+func (l link) now() netip.Addr {
+	all := l.addresses()
+	i := slices.IndexFunc(all, func(a netip.Addr) bool { return a.Is4() && !a.IsLinkLocalUnicast() })
+	if i < 0 || slices.Contains(all, l.address) {
+		return l.address
+	}
+	return all[i]
 }
 
 // onlyLink is the interface that is up and has an address, if there is one.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -32,9 +31,7 @@ func (s *Server) bindDHCP(context.Context) (err error) {
 		Hardware: b.hardware, Rule: b.rule, Leases: b.leases,
 		Log: s.log, Events: s.events, Now: s.plan.opt.Now,
 	}
-	if len(b.links) == 1 {
-		config.Boot.Address = b.links[0].address
-	}
+	config.Boot.Address = b.address
 	if c.Syslog == on && c.SyslogPort == defaultSyslog {
 		config.Boot.Syslog = netip.IPv4Unspecified()
 	}
@@ -76,15 +73,7 @@ func (s *Server) bindTFTP(ctx context.Context) error {
 		return err
 	}
 	if c.Artifacts != "" {
-		root, err := os.OpenRoot(c.Artifacts)
-		if err != nil {
-			return &NoArtifactsError{err}
-		}
-		s.closers = append(s.closers, root)
-		files.artifacts = tftp.Dir(root)
-		if s.plan.verify != nil {
-			files.artifacts = s.verifiedFiles()
-		}
+		files.artifacts = s.servedFiles()
 	}
 	conn, err := listenUDP(ctx, "TFTP", "", tftpPort)
 	if err != nil {
@@ -102,8 +91,9 @@ func (s *Server) bindTFTP(ctx context.Context) error {
 	return nil
 }
 
-// verifiedFiles are the artifacts that HTTP serves.
-func (s *Server) verifiedFiles() tftp.FileSystem {
+// servedFiles are the artifacts that HTTP serves: the folder's of now, also
+// when another has its name, and of one build for one machine.
+func (s *Server) servedFiles() tftp.FileSystem {
 	return tftp.FileSystemFunc(func(_ context.Context, r tftp.Request) (tftp.File, error) {
 		if r.Name == "" {
 			return nil, fs.ErrPermission

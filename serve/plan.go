@@ -2,15 +2,16 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
-	"hooksmith/serve/dhcp"
 	"hooksmith/serve/hardware"
 	"hooksmith/serve/ipxe"
 	"hooksmith/serve/web"
@@ -66,6 +67,9 @@ func NewPlan(ctx context.Context, c Config, opt Options) (*Plan, error) {
 	if err := p.network(); err != nil {
 		return nil, err
 	}
+	if err := p.opens(); err != nil {
+		return nil, err
+	}
 	// 2. Who: the hardware data.
 	var err error
 	p.boots.hardware, err = hardware.Open(p.Config.Hardware, hardware.Options{Log: opt.Log, Now: opt.Now})
@@ -108,6 +112,9 @@ func (p *Plan) network() (err error) {
 		p.boots.links = []link{there}
 		return nil
 	}
+	if c.Address != "" {
+		p.boots.address = netip.MustParseAddr(c.Address) // Validate has parsed it
+	}
 	c.Interfaces = nil
 	for _, l := range p.boots.links {
 		c.Interfaces = append(c.Interfaces, l.name)
@@ -118,16 +125,17 @@ func (p *Plan) network() (err error) {
 	if c.proxies() || c.DHCPMode == off {
 		return nil
 	}
-	if c.Gateway == "" {
-		c.Gateway = hostRouter(p.boots.links)
+	if len(c.Gateway) == 0 {
+		c.Gateway = hostRouters(p.boots.links)
 	}
 	if len(c.DNS) == 0 {
 		c.DNS = hostNameServers()
 	}
 	if c.givesPool() && len(c.Pool) == 0 {
 		for _, l := range p.boots.links {
-			if first, last, ok := upperHalf(l.subnet); ok {
-				c.Pool = append(c.Pool, first.String()+"-"+last.String())
+			first, last, ok := upperHalf(l.subnet)
+			if span := first.String() + "-" + last.String(); ok && !slices.Contains(c.Pool, span) {
+				c.Pool = append(c.Pool, span)
 			}
 		}
 		if len(c.Pool) == 0 {
@@ -137,10 +145,37 @@ func (p *Plan) network() (err error) {
 	return nil
 }
 
+// opens tries what of Open needs no socket and leaves nothing behind, so that
+// --check does not call in order what cannot be served.
+func (p *Plan) opens() error {
+	c := &p.Config
+	if p.opt.Anywhere {
+		return nil
+	}
+	if c.DHCPMode != off {
+		if _, err := p.subnets(); err != nil {
+			return err
+		}
+	}
+	if c.TokenFile == "" && !isLoopback(c.AdminAddress) {
+		return &AdminOpenError{c.AdminAddress}
+	}
+	if c.TLSCert != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+			return fmt.Errorf("tls-cert %s with tls-key %s: %w", c.TLSCert, c.TLSKey, err)
+		}
+	}
+	return nil
+}
+
 func (p *Plan) binaries(ctx context.Context) (err error) {
 	var fsys fs.FS
 	if p.Config.IPXEDir != "" {
-		if _, err := os.Stat(p.Config.IPXEDir); err != nil {
+		st, err := os.Stat(p.Config.IPXEDir)
+		if err == nil && !st.IsDir() {
+			err = fmt.Errorf("%s is no folder", p.Config.IPXEDir)
+		}
+		if err != nil {
 			return fmt.Errorf("ipxe-dir: %w", err)
 		}
 		fsys = os.DirFS(p.Config.IPXEDir)
@@ -148,6 +183,9 @@ func (p *Plan) binaries(ctx context.Context) (err error) {
 		return err
 	}
 	if p.Binaries, err = ipxe.OpenBinaries(fsys); err != nil {
+		if p.Config.IPXEDir != "" {
+			err = fmt.Errorf("ipxe-dir: %s: %w", p.Config.IPXEDir, err)
+		}
 		return err
 	}
 	overrides, err := p.Config.overrides()
@@ -212,54 +250,6 @@ func checkArtifacts(dir string) error {
 		return &NoArtifactsError{err}
 	}
 	return nil
-}
-
-// subnets is what DHCP gives out: on each interface's network and, for relays,
-// in the pools that are subnets of their own.
-func (p *Plan) subnets() (all []dhcp.Subnet, err error) {
-	c := &p.Config
-	for _, l := range p.boots.links {
-		all = append(all, p.subnet(l.subnet))
-	}
-	for _, s := range c.Pool {
-		r, err := parseRange(s)
-		if err != nil {
-			return nil, fmt.Errorf("pool: %w", err)
-		}
-		i := containing(all, r)
-		if i < 0 {
-			prefix, err := netip.ParsePrefix(s)
-			if err != nil {
-				return nil, fmt.Errorf("pool: %s is in no subnet of the interfaces; for a network behind a relay give the whole subnet, as in 10.1.0.0/24", s)
-			}
-			all = append(all, p.subnet(prefix.Masked()))
-			i = len(all) - 1
-		}
-		all[i].Pools = append(all[i].Pools, dhcp.Range{First: r[0], Last: r[1]})
-	}
-	return all, nil
-}
-
-func containing(all []dhcp.Subnet, r [2]netip.Addr) int {
-	for i, s := range all {
-		if s.Prefix.Contains(r[0]) && s.Prefix.Contains(r[1]) {
-			return i
-		}
-	}
-	return -1
-}
-
-// subnet is a network with the settings that apply to it: a router outside of
-// it could not be reached.
-func (p *Plan) subnet(prefix netip.Prefix) dhcp.Subnet {
-	c := &p.Config
-	s := dhcp.Subnet{Prefix: prefix, NameServers: addrs(c.DNS), TimeServers: addrs(c.NTP), Domain: c.Domain}
-	for _, router := range addrs([]string{c.Gateway}) {
-		if prefix.Contains(router) {
-			s.Router = router
-		}
-	}
-	return s
 }
 
 // addrs parses what Validate has seen.

@@ -144,7 +144,7 @@ func TestReloadChecksScripts(t *testing.T) {
 }
 
 func TestSubnets(t *testing.T) {
-	p, _ := newPlan(t, Config{DHCPMode: pool, Gateway: "10.5.0.1", Pool: []string{"127.0.0.50-127.0.0.60", "10.5.0.0/24", "10.5.0.200-10.5.0.210"}}, machines)
+	p, _ := newPlan(t, Config{DHCPMode: pool, Gateway: []string{"10.5.0.1"}, Pool: []string{"127.0.0.50-127.0.0.60", "10.5.0.0/24", "10.5.0.200-10.5.0.210"}}, machines)
 	all, err := p.subnets()
 	if err != nil {
 		t.Fatal(err)

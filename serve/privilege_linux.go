@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -21,17 +22,9 @@ var kept = []uintptr{unix.CAP_NET_BIND_SERVICE, unix.CAP_NET_RAW}
 // but to bind ports below 1024 and to send raw packets. The state folder and
 // what is in it become the user's. It returns only with an error.
 func RunAs(name, state, program string, argv, env []string) error {
-	u, err := user.Lookup(name)
+	uid, gid, err := ordinary(name)
 	if err != nil {
-		return fmt.Errorf("user: %w", err)
-	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err == nil && uid == 0 {
-		return fmt.Errorf("user: %s is root", name)
-	}
-	gid, err2 := strconv.Atoi(u.Gid)
-	if err := errors.Join(err, err2); err != nil {
-		return fmt.Errorf("user: %w", err)
+		return err
 	}
 	if err := giveTo(state, uid, gid); err != nil {
 		return fmt.Errorf("state: %w", err)
@@ -48,19 +41,54 @@ func RunAs(name, state, program string, argv, env []string) error {
 	return nil
 }
 
-// giveTo makes a folder and the files in it a user's. Links are not followed.
+// CheckUser reports why RunAs could not become a user.
+func CheckUser(name string) error {
+	_, _, err := ordinary(name)
+	return err
+}
+
+// ordinary finds a user, who must not be root.
+func ordinary(name string) (uid, gid int, err error) {
+	u, err := user.Lookup(name)
+	if unknown := user.UnknownUserError(""); errors.As(err, &unknown) {
+		return 0, 0, fmt.Errorf("user: there is no %s on this host", name)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("user: %w", err)
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	if err == nil && uid == 0 {
+		return 0, 0, fmt.Errorf("user: %s is root", name)
+	}
+	gid, err2 := strconv.Atoi(u.Gid)
+	if err := errors.Join(err, err2); err != nil {
+		return 0, 0, fmt.Errorf("user: %w", err)
+	}
+	return uid, gid, nil
+}
+
+// giveTo makes a state folder and what is in it a user's. Links are not
+// followed. A folder that has other things in it and no leases or boots is not a
+// server's: to give away /etc, or somebody's home, by a slip is hard to mend.
 func giveTo(dir string, uid, gid int) error {
-	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	for _, name := range append(names, dir) {
-		if err := os.Lchown(name, uid, gid); err != nil {
+	if isOurs := func(e os.DirEntry) bool { return slices.Contains(stateNames, e.Name()) }; len(entries) > 0 && !slices.ContainsFunc(entries, isOurs) {
+		return fmt.Errorf("%s has %s in it and is no server's state folder: name one of its own with --state", dir, entries[0].Name())
+	}
+	for _, e := range entries {
+		if err := os.Lchown(filepath.Join(dir, e.Name()), uid, gid); err != nil {
 			return err
 		}
 	}
-	return nil
+	return os.Lchown(dir, uid, gid)
 }
+
+// stateNames are what tells a server's state folder from others; the cache is
+// there from the first start on.
+var stateNames = []string{leasesName, timelineName, "cache", "lost+found"}
 
 // become changes the calling thread: user, groups, and as ambient capabilities,
 // which survive execve, those that are kept.

@@ -16,6 +16,7 @@ import (
 	"hooksmith/serve/admin"
 	"hooksmith/serve/event"
 	"hooksmith/serve/lease"
+	"hooksmith/serve/syslog"
 	"hooksmith/serve/timeline"
 	"hooksmith/serve/web"
 )
@@ -29,6 +30,7 @@ type Server struct {
 	metrics  *admin.Metrics
 	events   event.Sink
 	web      *web.Server
+	syslog   *syslog.Server // nil: none is received
 	token    string
 
 	parts   []part
@@ -60,6 +62,9 @@ func (p *Plan) Open(ctx context.Context) (*Server, error) {
 	return s, nil
 }
 
+// What is in the state folder.
+const leasesName, timelineName = "leases.db", "timeline.db"
+
 // openState opens what outlives the server.
 func (s *Server) openState(context.Context) (err error) {
 	p, b := s.plan, s.plan.boots
@@ -70,14 +75,14 @@ func (s *Server) openState(context.Context) (err error) {
 		return fmt.Errorf("state: %w", err)
 	}
 	if !p.Config.proxies() && p.Config.DHCPMode != off {
-		b.leases, err = lease.Open(filepath.Join(p.Config.State, "leases.db"), lease.Options{Log: s.log, Now: p.opt.Now})
+		b.leases, err = lease.Open(filepath.Join(p.Config.State, leasesName), lease.Options{Log: s.log, Now: p.opt.Now})
 		if err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
 		s.closers = append(s.closers, b.leases)
 	}
 	s.timeline, err = timeline.Open(timeline.Options{
-		Path: filepath.Join(p.Config.State, "timeline.db"), Log: s.log, Now: p.opt.Now,
+		Path: filepath.Join(p.Config.State, timelineName), Log: s.log, Now: p.opt.Now,
 		Limits: timeline.Limits{LogBytes: p.Config.SyslogPerHost},
 		Lookup: b.hardware.Lookup, LookupIP: b.hardware.LookupIP,
 		Reached: s.metrics.Reached,

@@ -30,6 +30,7 @@ func (s *Server) bindSyslog(ctx context.Context) error {
 	}
 	s.closers = append(s.closers, ignoreClosed{listener})
 	server := &syslog.Server{Handle: s.logLine, Log: s.log, Now: s.plan.opt.Now}
+	s.syslog = server
 	port := strconv.Itoa(c.SyslogPort)
 	s.add("syslog", "udp "+port, "machines' logs: hooksmith serve logs MAC", func(ctx context.Context) error { return server.Serve(ctx, conn) })
 	s.add("syslog", "tcp "+port, "", func(ctx context.Context) error { return server.ServeTCP(ctx, listener) })

@@ -49,7 +49,9 @@ func tokenOf(path, address string) (string, error) {
 	token, err := ReadToken(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		token = rand.Text()
-		err = os.WriteFile(path, []byte(token+"\n"), 0o600)
+		if err = os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+			return "", fmt.Errorf("token-file: making it, as it is not there: %w; name one in the state folder, or make it for this user: openssl rand -hex 16", err)
+		}
 	}
 	if err != nil {
 		return "", fmt.Errorf("token-file: %w", err)

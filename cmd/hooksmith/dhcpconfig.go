@@ -156,7 +156,7 @@ func network(plan *serve.Plan) *dhcpconf.Network {
 	}
 	n := &dhcpconf.Network{Pool: plan.PoolRanges(), NameServers: addrs(plan.Config.DNS), TimeServers: addrs(plan.Config.NTP),
 		Domain: plan.Config.Domain, Lease: plan.Config.LeaseTime}
-	for _, router := range addrs([]string{plan.Config.Gateway}) {
+	for _, router := range addrs(plan.Config.Gateway) {
 		n.Router = router
 	}
 	if len(plan.Config.Interfaces) > 0 {

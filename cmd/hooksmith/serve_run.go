@@ -66,8 +66,11 @@ func (a *app) notifySystemd(state string) {
 // dropRights makes root an ordinary user with the rights to bind ports, by
 // running this program again; it returns only if there is nothing to do.
 func (a *app) dropRights(loaded *serve.Loaded, check bool) error {
-	if loaded.User == "" || os.Geteuid() != 0 || check {
+	if loaded.User == "" || os.Geteuid() != 0 {
 		return nil
+	}
+	if check {
+		return serve.CheckUser(loaded.User)
 	}
 	if err := os.MkdirAll(loaded.State, 0o700); err != nil {
 		return fmt.Errorf("state: %w", err)
