@@ -47,6 +47,7 @@ with its signature checked.`,
   docker volume rm ` + compile.CacheVolume + `   # forget what was compiled`,
 		Args:              oneFlavor,
 		ValidArgsFunction: completeKernelFlavors,
+		PreRunE:           func(cmd *cobra.Command, _ []string) error { return refuseEmpty(cmd) },
 		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), a, args) },
 	}
 	o.add(cmd)
@@ -90,8 +91,15 @@ func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
-	if o.printTag {
-		_, err := fmt.Fprintf(a.stdout, "%s:%s\n", t.repository(), t.Spec.Tag())
+	ref, err := t.image()
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.printTag && o.asJSON:
+		return a.printJSON(struct{ Ref string }{ref})
+	case o.printTag:
+		_, err := fmt.Fprintln(a.stdout, ref)
 		return err
 	}
 	if err := os.MkdirAll(o.cache(), 0o755); err != nil {

@@ -141,6 +141,9 @@ func TestKernelTag(t *testing.T) {
 	if got := tag("hook-vm-amd64", "HOOK_KERNEL_OCI_BASE=registry.test/k"); got != "registry.test/k"+built[strings.LastIndex(built, ":"):] {
 		t.Errorf("tag %s", got)
 	}
+	if got := tag("hook-vm-amd64", "--json"); got != "{\n  \"Ref\": \""+built+"\"\n}" {
+		t.Errorf("as JSON %s", got)
+	}
 	if got := tag("hook-generic-arm64"); got == built {
 		t.Error("two flavors have one tag")
 	}
@@ -160,6 +163,12 @@ func TestKernelTag(t *testing.T) {
 		"none.config":          {"hook-vm-amd64", "--kconfig", "none.config"},
 		"is Linux 6.12.9, and": {"hook-default-amd64"},
 		"unexpected argument":  {"hook-vm-amd64", "hook-generic-amd64"},
+		"--kconfig is empty":   {"hook-vm-amd64", "--kconfig", ""},
+		"--patch is empty":     {"hook-vm-amd64", "--patch", ""},
+		"it sets no symbol":    {"hook-vm-amd64", "--kconfig", os.DevNull},
+		"line 1: \"VERSION":    {"hook-vm-amd64", "--kconfig", filepath.Join(tree, "Makefile")},
+		"larger than 16 MB":    {"hook-vm-amd64", "--kconfig", "/dev/zero"},
+		"the kernel's name":    {"hook-vm-amd64", "HOOK_KERNEL_OCI_BASE=My Kernels"},
 	} {
 		code, _, stderr := runHere(t.Context(), append([]string{"kernel", "--print-tag", "--source", tree}, args...)...)
 		if code == exitOK || !strings.Contains(stderr, want) {

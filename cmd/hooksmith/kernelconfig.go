@@ -54,6 +54,7 @@ The name kernel-config-shell means --shell.`,
   hooksmith kernel hook-generic-amd64                    # compile it`,
 		Args:              oneFlavor,
 		ValidArgsFunction: completeKernelFlavors,
+		PreRunE:           func(cmd *cobra.Command, _ []string) error { return refuseEmpty(cmd) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.shell = o.shell || strings.Contains(cmd.CalledAs(), "shell")
 			return o.run(cmd.Context(), a, args)

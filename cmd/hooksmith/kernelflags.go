@@ -1,20 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/adrg/xdg"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"hooksmith/build"
 	"hooksmith/build/debian"
@@ -24,6 +28,7 @@ import (
 	"hooksmith/configs"
 	"hooksmith/kernel"
 	"hooksmith/kernel/compile"
+	"hooksmith/kernel/kconfig"
 )
 
 // kernelConfigs is the folder with kernel configurations: among the configs
@@ -55,6 +60,21 @@ func (o *kernelFlags) add(cmd *cobra.Command) {
 	f.IntVarP(&o.jobs, "jobs", "j", 0, "compile so many files at once (default the Docker daemon's processors)")
 	o.progressMode = "auto"
 	addChoice(cmd, &o.progressMode, "progress", "auto shows how far it is; plain is what make prints", "auto", "plain")
+}
+
+// refuseEmpty refuses flags with nothing in them: what was asked for would be
+// left out, after an hour or without a word.
+func refuseEmpty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		empty := f.Value.String() == ""
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			empty = slices.Contains(list.GetSlice(), "")
+		}
+		if empty && err == nil {
+			err = usagef("--%s is empty: is a shell variable unset? Give a value, or leave --%s out", f.Name, f.Name)
+		}
+	})
+	return err
 }
 
 // kernelTarget is the kernel of a flavor.
@@ -101,7 +121,7 @@ func (o *kernelFlags) readConfig(t *kernelTarget) error {
 	t.Spec.ConfigName = t.Name // also of --kconfig: by this name build finds the flavor's kernel
 	var err error
 	if t.File = o.kconfig; t.File != "" {
-		t.Spec.Config, err = os.ReadFile(t.File)
+		t.Spec.Config, err = readKernelFile(t.File)
 	} else {
 		t.Spec.Config, t.File, err = readKernelConfig(t.Name)
 	}
@@ -111,8 +131,32 @@ func (o *kernelFlags) readConfig(t *kernelTarget) error {
 	if err != nil {
 		return fmt.Errorf("kernel configuration: %w", err)
 	}
+	// The kernel's own tools warn of what is none, and take their defaults.
+	symbols, err := kconfig.Parse(bytes.NewReader(t.Spec.Config))
+	if err == nil && len(symbols) == 0 {
+		err = errors.New("it sets no symbol")
+	}
+	if err != nil {
+		return fmt.Errorf("kernel configuration %s: %w", cmp.Or(t.File, t.Name), err)
+	}
 	t.Spec.Arch, err = kernel.ParseArch(t.Flavor.Arch)
 	return err
+}
+
+// maxKernelConfig bounds configurations; a whole .config has 300 KB.
+const maxKernelConfig = 16 << 20
+
+func readKernelFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxKernelConfig+1))
+	if err == nil && len(data) > maxKernelConfig {
+		err = fmt.Errorf("%s is larger than %d MB: this is no kernel configuration", path, maxKernelConfig>>20)
+	}
+	return data, err
 }
 
 // readKernelConfig reads the configuration of that name: the file of the
@@ -120,7 +164,7 @@ func (o *kernelFlags) readConfig(t *kernelTarget) error {
 func readKernelConfig(name string) (data []byte, file string, err error) {
 	local := filepath.Join("configs", kernelConfigs, name)
 	if _, err := os.Stat(local); err == nil {
-		data, err = os.ReadFile(local)
+		data, err = readKernelFile(local)
 		return data, local, err
 	}
 	data, err = fs.ReadFile(configs.FS, path.Join(kernelConfigs, name))
@@ -183,6 +227,15 @@ func (o *kernelFlags) builder(a *app) *compile.Builder {
 		b.Output = a.progress
 	}
 	return b
+}
+
+// image is the name of the kernel's image.
+func (t *kernelTarget) image() (string, error) {
+	tag, err := t.Spec.Image(t.repository())
+	if err != nil {
+		return "", withHint(err, "HOOK_KERNEL_OCI_BASE names the repository: registry.example.com/hook-kernel")
+	}
+	return tag.Name(), nil
 }
 
 // repository is the name of kernel images, without a tag.

@@ -22,6 +22,11 @@ func checkExport(path string) error {
 	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
 		return fmt.Errorf("--export %s: it is there and no file", path)
 	}
+	f, err := createUnnamed(path) // the answer of the file system, before there is something to lose
+	if err != nil {
+		return fmt.Errorf("--export %s: %w", path, err)
+	}
+	f.discard()
 	return nil
 }
 

@@ -57,9 +57,9 @@ func (b *Builder) Make(ctx context.Context, s Spec, want Want) (*Result, error) 
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	tag, err := name.NewTag(want.Repository + ":" + s.Tag())
+	tag, err := s.Image(want.Repository)
 	if err != nil {
-		return nil, fmt.Errorf("the kernel's name: %w", err)
+		return nil, err
 	}
 	if want.Keychain == nil {
 		want.Keychain = authn.DefaultKeychain
@@ -77,6 +77,9 @@ func (b *Builder) Make(ctx context.Context, s Spec, want Want) (*Result, error) 
 	defer d.Close()
 	result := &Result{Ref: tag.Name()}
 	img, done, err := b.existing(ctx, d, tag, want, result)
+	if err == nil && img == nil && want.Push {
+		err = b.mayPush(ctx, tag, want)
+	}
 	if err == nil && img == nil {
 		img, done, err = b.compiled(ctx, d, s, tag, result)
 	}
@@ -235,10 +238,46 @@ func explainPush(tag name.Tag, err error) error {
 	if err == nil {
 		return nil
 	}
-	host := tag.RegistryStr()
-	var status *transport.Error
-	if errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden) {
-		return hintf(fmt.Errorf("pushing %s: %w", tag.Name(), err), "docker login %s, as a user that may write %s; or name another repository with HOOK_KERNEL_OCI_BASE", host, tag.RepositoryStr())
+	if denied(err) {
+		return explainDenied(tag, err)
 	}
 	return hintf(fmt.Errorf("pushing %s: %w", tag.Name(), err), "the kernel is compiled and in the Docker daemon: the same command pushes it, without compiling")
+}
+
+func denied(err error) bool {
+	var status *transport.Error
+	return errors.As(err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden)
+}
+
+func explainDenied(tag name.Tag, err error) error {
+	return hintf(fmt.Errorf("pushing %s: %w", tag.Name(), err), "docker login %s, as a user that may write %s; or name another repository with HOOK_KERNEL_OCI_BASE", tag.RegistryStr(), tag.RepositoryStr())
+}
+
+// mayPush asks the registry whether a kernel may be pushed, before somebody
+// waits for it to be compiled.
+func (b *Builder) mayPush(ctx context.Context, tag name.Tag, want Want) error {
+	ctx, cancel := context.WithTimeout(ctx, registryTime)
+	context.AfterFunc(ctx, cancel) // not now: the registry is told meanwhile that nothing will come
+	base := want.Transport
+	if base == nil {
+		base = remote.DefaultTransport
+	}
+	err := remote.CheckPushPermission(tag, want.Keychain, &boundTransport{ctx, base})
+	switch {
+	case err == nil:
+		return nil
+	case denied(err):
+		return explainDenied(tag, err)
+	}
+	return hintf(fmt.Errorf("pushing %s: %w", tag.Name(), err), "nothing was compiled: without --push the kernel is compiled for Docker, and the same command with it pushes it later")
+}
+
+// boundTransport ends requests with a context, for functions that take none.
+type boundTransport struct {
+	ctx  context.Context
+	base http.RoundTripper
+}
+
+func (t *boundTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	return t.base.RoundTrip(r.WithContext(t.ctx))
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"hooksmith/kernel"
 	"hooksmith/kernel/source"
 )
@@ -42,6 +44,15 @@ type Spec struct {
 // Tag is the tag of the kernel's image: its version, and eight digits of the
 // hash of all that matters. How many jobs compile it does not.
 func (s Spec) Tag() string { return s.Source.Version() + "-" + s.hash()[:8] }
+
+// Image is the name of the kernel's image in a repository.
+func (s Spec) Image(repository string) (name.Tag, error) {
+	tag, err := name.NewTag(repository + ":" + s.Tag())
+	if err != nil {
+		return tag, fmt.Errorf("the kernel's name: %w", err)
+	}
+	return tag, nil
+}
 
 func (s Spec) hash() string {
 	h := sha256.New()

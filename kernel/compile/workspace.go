@@ -185,7 +185,10 @@ func (w *Workspace) prepare(ctx context.Context, b *Builder) (err error) {
 	task = b.begin("configuring "+w.spec.ConfigName, 0)
 	err = w.step(ctx, b.raw(), "configure")
 	task.Done(err)
-	return err
+	if err != nil {
+		return err
+	}
+	return w.tellDropped(ctx, b)
 }
 
 // copySources copies source and external modules in. Their tars are verified

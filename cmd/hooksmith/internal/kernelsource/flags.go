@@ -106,6 +106,9 @@ func (f *Flags) open(ctx context.Context, env Env) (source.Source, error) {
 	case ref == "kernel.org":
 		return f.openKernelOrg(ctx, env, "")
 	case source.Series(ref) != "" && !exists(ref):
+		if env.Series != "" && source.Series(ref) != env.Series { // whatever kernel.org has
+			return nil, fmt.Errorf("--source %s: the configuration is for Linux %s: give a release of that, or a flavor whose kernel version is %s", ref, env.Series, source.Series(ref))
+		}
 		return f.openKernelOrg(ctx, env, ref)
 	}
 	return source.Open(ctx, ref)

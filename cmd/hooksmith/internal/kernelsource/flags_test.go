@@ -165,7 +165,11 @@ func TestFlags(t *testing.T) {
 				Cache:  &fetch.Cache{Dir: t.TempDir(), Retries: 1, Backoff: time.Millisecond},
 				Getenv: func(name string) string { return map[string]string{kernelsource.EnvKernelOrg: tt.env}[name] },
 			}
+			asked := s.hits.Load()
 			src, err := f.Open(t.Context(), env)
+			if tt.name == "a release of another series" && s.hits.Load() != asked {
+				t.Error("kernel.org was asked for what is wrong anyway")
+			}
 			if tt.want != nil {
 				for _, want := range tt.want {
 					if err == nil || !strings.Contains(err.Error(), want) {
