@@ -108,8 +108,11 @@ func (o *kernelConfigCommand) run(ctx context.Context, a *app, args []string) er
 		return err
 	}
 	file, err := o.file(t)
+	if err == nil && !o.dryRun {
+		err = file.Writable()
+	}
 	if err != nil {
-		return err
+		return withHint(err, "--output FILE writes the configuration elsewhere")
 	}
 	// 2. a copy in a container
 	b := o.builder(a)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 const maxSize = 16 << 20
@@ -45,10 +46,49 @@ func (e *ChangedError) Hint() string {
 	return fmt.Sprintf("compare them with diff %s %s, then move the right one to %s", e.Path, e.Saved, e.Path)
 }
 
+// Writable tells whether the file can be written, as far as that is known
+// before somebody works on it. Nothing is made.
+func (f *File) Writable() error {
+	dir := filepath.Dir(f.target())
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+			dir = parent // what is missing will be made there
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("%s cannot be written: folder %s: %w", f.Path, dir, err)
+		}
+		return nil
+	}
+}
+
+// target is the file behind a link, which stays one.
+func (f *File) target() string {
+	if real, err := filepath.EvalSymlinks(f.Path); err == nil {
+		return real
+	}
+	return f.Path
+}
+
 // Replace writes data to the file's path: beside it, then renamed. If the file
 // is not any more what was read, it stays, data goes to another file beside
-// it, and the error is a *ChangedError.
+// it, and the error is a *ChangedError. What cannot be written there goes to a
+// temporary file, which the error names: somebody has worked on it.
 func (f *File) Replace(data []byte) error {
+	err := f.replace(data)
+	var changed *ChangedError
+	if err == nil || errors.As(err, &changed) {
+		return err
+	}
+	saved, saveErr := saveBeside(filepath.Join(os.TempDir(), filepath.Base(f.Path)), data)
+	if saveErr != nil {
+		return errors.Join(err, fmt.Errorf("saving your configuration elsewhere: %w", saveErr))
+	}
+	return fmt.Errorf("%w; your configuration is in %s", err, saved)
+}
+
+func (f *File) replace(data []byte) error {
 	now, err := readLimited(os.Open(f.Path))
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
@@ -64,10 +104,7 @@ func (f *File) Replace(data []byte) error {
 		}
 		return &ChangedError{f.Path, saved}
 	}
-	path := f.Path
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // a link stays one
-	}
+	path := f.target()
 	mode := fs.FileMode(0o644)
 	if st, err := os.Stat(path); err == nil {
 		mode = st.Mode().Perm()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -174,5 +175,34 @@ func TestTrim(t *testing.T) {
 	wrong := errors.New("wrong hash")
 	if _, err := Trim(archive{b.Bytes(), wrong}, derive).Tar(t.Context()); !errors.Is(err, wrong) {
 		t.Errorf("what is not what it should be: %v", err)
+	}
+}
+
+// TestReplaceNowhere: what cannot be written is not lost, and that it cannot be
+// is known before.
+func TestReplaceNowhere(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	write(t, filepath.Join(dir, "configs"), "a file where a folder is wanted")
+	f := &File{Path: filepath.Join(dir, "configs", "kernel", "name"), New: true}
+	if err := f.Writable(); err == nil || !strings.Contains(err.Error(), "cannot be written") {
+		t.Errorf("below a file: %v", err)
+	}
+	err := f.Replace([]byte("new"))
+	_, saved, ok := strings.Cut(fmt.Sprint(err), "your configuration is in ")
+	if got, _ := os.ReadFile(saved); !ok || string(got) != "new" {
+		t.Errorf("%v: %q", err, got)
+	}
+	t.Setenv("TMPDIR", filepath.Join(dir, "none"))
+	if err := f.Replace([]byte("new")); err == nil || !strings.Contains(err.Error(), "saving your configuration elsewhere") {
+		t.Errorf("nowhere: %v", err)
+	}
+	for _, path := range []string{filepath.Join(dir, "name"), filepath.Join(dir, "new", "folder", "name"), "name", filepath.Join("new", "name")} {
+		if err := (&File{Path: path, New: true}).Writable(); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "new*")); err != nil || left != nil {
+		t.Errorf("it made %q, %v", left, err)
 	}
 }
