@@ -42,8 +42,11 @@ func (d *daemon) list(ctx context.Context, repo reference) ([]Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Without a tag the filter takes all tags of the repository.
-	images, err := api.ImageList(ctx, dockerimage.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", repo.name()), filters.Arg("reference", strings.TrimPrefix(repo.name(), "docker.io/")))})
+	// Without a tag the filter takes all tags of the repository, by the name that
+	// docker shows: docker.io/library/kernel is kernel.
+	shown := strings.TrimPrefix(repo.name(), "docker.io/")
+	filter := filters.NewArgs(filters.Arg("reference", repo.name()), filters.Arg("reference", shown), filters.Arg("reference", strings.TrimPrefix(shown, "library/")))
+	images, err := api.ImageList(ctx, dockerimage.ListOptions{Filters: filter})
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ func TestLocal(t *testing.T) {
 		"hooktest/local:6.12.10-bbbb": imageOf(t, "amd64", gzLayer(t, 12, 100)),
 		"hooktest/local:6.12.11-cccc": imageOf(t, "arm64", gzLayer(t, 13, 100)),
 		"hooktest/locally:6.12.12":    imageOf(t, "amd64", gzLayer(t, 14, 100)),
+		"hooktest-local:6.12.13":      imageOf(t, "amd64", gzLayer(t, 15, 100)),
 	})
 	for _, tag := range []string{"6.12.9-aaaa", "6.12.10-bbbb"} { // loading does not count as tagging
 		if err := connectDocker(t).ImageTag(t.Context(), "hooktest/local:"+tag, "hooktest/local:"+tag); err != nil {
@@ -34,6 +35,11 @@ func TestLocal(t *testing.T) {
 	for _, l := range all {
 		if l.Labels["for"] != "amd64" || l.Tagged.IsZero() {
 			t.Errorf("%+v", l)
+		}
+	}
+	for _, name := range []string{"hooktest-local", "docker.io/hooktest-local", "index.docker.io/library/hooktest-local"} {
+		if one, err := s.Local(t.Context(), name); err != nil || len(one) != 1 || one[0].Tag != "6.12.13" {
+			t.Errorf("%s, a name without a slash: %+v, %v", name, one, err)
 		}
 	}
 	if none, err := s.Local(t.Context(), "hooktest/nothing"); err != nil || len(none) != 0 {
