@@ -43,20 +43,24 @@ func (k *Kernel) Close() error {
 // Build compiles a kernel. Nothing is left in the daemon but the toolchain and
 // the cache, also if it fails or ctx ends. The caller closes the kernel.
 func (b *Builder) Build(ctx context.Context, s Spec) (k *Kernel, err error) {
-	w, err := b.Open(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if closeErr := w.Close(); closeErr != nil {
-			b.log().Warn("cleaning up after the kernel's compilation", "error", closeErr)
-		}
-	}()
+	// The folder of the result first: it is too late for its errors in an hour.
 	k = &Kernel{}
+	if k.dir, k.remove, err = makeFolder(b.TempDir); err != nil {
+		return nil, fmt.Errorf("a folder for the kernel: %w", err)
+	}
 	defer func() {
 		if err != nil {
 			k.Close()
 			k = nil
+		}
+	}()
+	w, err := b.Open(ctx, s)
+	if err != nil {
+		return k, err
+	}
+	defer func() {
+		if closeErr := w.Close(); closeErr != nil {
+			b.log().Warn("cleaning up after the kernel's compilation", "error", closeErr)
 		}
 	}()
 	// 1. compile the kernel and its modules
@@ -198,10 +202,6 @@ const maxResult = 8 << 30
 // fetch copies the result into a folder of ours, and opens it as those who use
 // it will.
 func (w *Workspace) fetch(ctx context.Context, b *Builder, k *Kernel) error {
-	var err error
-	if k.dir, k.remove, err = makeFolder(b.TempDir); err != nil {
-		return err
-	}
 	r, err := w.ReadTree(ctx, "/src/out/image")
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"hooksmith/build/docker"
 	"hooksmith/kernel"
 	"hooksmith/kernel/source"
 )
@@ -281,4 +282,19 @@ func FuzzOutput(f *testing.F) {
 		}
 		abandoned(string(out), place())
 	})
+}
+
+// TestNoFolder: that the result has no place is said before anything else.
+func TestNoFolder(t *testing.T) {
+	b := &Builder{Docker: docker.Config{Host: "unix:///nonexistent/docker.sock"}, TempDir: filepath.Join(t.TempDir(), "none")}
+	if k, err := b.Build(t.Context(), spec()); k != nil || err == nil || !strings.Contains(err.Error(), "a folder for the kernel") {
+		t.Errorf("%v, %v", k, err)
+	}
+	b.TempDir = t.TempDir()
+	if _, err := b.Build(t.Context(), spec()); err == nil || !strings.Contains(err.Error(), "no Docker daemon answers") {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(b.TempDir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
 }
