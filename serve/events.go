@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"hooksmith/serve/event"
@@ -21,8 +22,35 @@ func fanOut(sinks ...event.Sink) event.Sink {
 // levels says which events of TFTP people want to read as they come.
 var levels = map[event.Kind]slog.Level{event.TFTPDone: slog.LevelInfo, event.TFTPAbort: slog.LevelWarn}
 
+// refusals bounds what anyone can have written by asking for nonsense.
+type refusals struct {
+	mu            sync.Mutex
+	second        int64
+	count, unsaid int
+}
+
+// maxRefusals is how many are written in a second.
+const maxRefusals = 20
+
+// allow reports whether one more is written, and how many were not before it.
+func (r *refusals) allow(now time.Time) (ok bool, unsaid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if second := now.Unix(); second != r.second {
+		r.second, r.count = second, 0
+	}
+	if r.count == maxRefusals {
+		r.unsaid++
+		return false, 0
+	}
+	r.count++
+	unsaid, r.unsaid = r.unsaid, 0
+	return true, unsaid
+}
+
 // logged writes events to the log, with the MAC address first.
 func logged(log *slog.Logger) event.Sink {
+	limit := &refusals{}
 	return func(e event.Event) {
 		level, ok := levels[e.Kind]
 		if !ok {
@@ -30,6 +58,15 @@ func logged(log *slog.Logger) event.Sink {
 		}
 		if !log.Enabled(context.Background(), level) {
 			return
+		}
+		if e.Kind == event.TFTPAbort && e.Bytes == 0 {
+			written, unsaid := limit.allow(e.Time)
+			if !written {
+				return
+			}
+			if unsaid > 0 {
+				log.Warn("refusals were not written, as there were too many", "count", unsaid)
+			}
 		}
 		var attrs []slog.Attr
 		add := func(key, value string) {

@@ -1,16 +1,35 @@
 package serve
 
 import (
+	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"hooksmith/serve/admin"
+	"hooksmith/serve/event"
 	"hooksmith/serve/lease"
 	"hooksmith/serve/syslog"
 	"hooksmith/serve/web"
 )
+
+// Who asks for nonsense all the time does not fill the disk with it.
+func TestRefusalsInLog(t *testing.T) {
+	var b strings.Builder
+	sink := logged(slog.New(slog.NewTextHandler(&b, nil)))
+	now := time.Unix(1000, 0)
+	for range 500 {
+		sink(event.Event{Kind: event.TFTPAbort, Time: now, Detail: "file not found"})
+	}
+	sink(event.Event{Kind: event.TFTPAbort, Time: now, Bytes: 512, Detail: "the client is gone"})
+	sink(event.Event{Kind: event.TFTPAbort, Time: now.Add(time.Second), Detail: "file not found"})
+	if n := strings.Count(b.String(), "not found"); n != maxRefusals+1 || !strings.Contains(b.String(), "count=480") || !strings.Contains(b.String(), "client is gone") {
+		t.Errorf("%d written:\n%s", n, &b)
+	}
+}
 
 // The parts' numbers are told, and the states of leases are those that the
 // metrics count.
