@@ -196,10 +196,9 @@ func (b *boots) macOf(ip netip.Addr) string {
 	if m, ok := b.hardware.LookupIP(ip); ok {
 		return m.MAC
 	}
-	if slices.ContainsFunc(b.links, func(l link) bool { return l.contains(ip) }) {
-		return neighbour(ip)
-	}
-	return ""
+	return neighbour(ip, func(device string) bool {
+		return slices.ContainsFunc(b.links, func(l link) bool { return l.name == device })
+	})
 }
 
 // UnknownError says that a machine gets nothing to boot because no hardware

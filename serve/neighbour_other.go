@@ -5,4 +5,4 @@ package serve
 import "net/netip"
 
 // neighbour is known on Linux only.
-func neighbour(netip.Addr) string { return "" }
+func neighbour(netip.Addr, func(string) bool) string { return "" }
