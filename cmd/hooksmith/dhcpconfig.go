@@ -139,13 +139,13 @@ func (o *dhcpConfigFlags) config(ctx context.Context, a *app) (*dhcpconf.Config,
 		c.Subnet = c.Subnet.Masked()
 	}
 	if o.full {
-		c.Full = network(plan)
+		c.Full = network(plan, c.Subnet)
 	}
 	return c, nil
 }
 
 // network is what the boot server would tell every machine.
-func network(plan *serve.Plan) *dhcpconf.Network {
+func network(plan *serve.Plan, subnet netip.Prefix) *dhcpconf.Network {
 	addrs := func(texts []string) (all []netip.Addr) {
 		for _, t := range texts {
 			if addr, err := netip.ParseAddr(t); err == nil { // the plan has checked them
@@ -156,8 +156,10 @@ func network(plan *serve.Plan) *dhcpconf.Network {
 	}
 	n := &dhcpconf.Network{Pool: plan.PoolRanges(), NameServers: addrs(plan.Config.DNS), TimeServers: addrs(plan.Config.NTP),
 		Domain: plan.Config.Domain, Lease: plan.Config.LeaseTime}
-	for _, router := range addrs(plan.Config.Gateway) {
-		n.Router = router
+	for _, router := range addrs(plan.Config.Gateway) { // that of the subnet, of several
+		if !n.Router.IsValid() || subnet.Contains(router) && !subnet.Contains(n.Router) {
+			n.Router = router
+		}
 	}
 	if len(plan.Config.Interfaces) > 0 {
 		n.Interface = plan.Config.Interfaces[0]
