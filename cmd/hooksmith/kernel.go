@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,7 +41,8 @@ changed. arm64 is compiled on amd64 and the other way round. The command line is
 bytes long. Docker is found as the docker command finds it, BuildKit is not needed.
 
 The source is Debian's linux-source for 6.12, and otherwise the newest release of kernel.org,
-with its signature checked.`,
+with its signature checked; KERNEL_POINT_RELEASE=M.m.p is another release. DO_PUSH=yes and
+FORCE_BUILD_KERNEL=yes are --push and --force, as in Hook's build.sh.`,
 		Example: `  hooksmith kernel hook-generic-amd64
   hooksmith kernel hook-generic-amd64 --source linux-6.12.48.tar.xz --patch fix.patch
   hooksmith kernel hook-generic-amd64 --external-module ice-2.4.5.tar.gz --export kernel.tar
@@ -91,6 +94,9 @@ func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := o.takeVariables(t.Vars); err != nil {
+		return err
+	}
 	ref, err := t.image()
 	if err != nil {
 		return err
@@ -120,6 +126,27 @@ func (o *kernelCommand) run(ctx context.Context, a *app, args []string) error {
 	}
 	_, err = fmt.Fprintln(a.stdout, result.Ref)
 	return err
+}
+
+// takeVariables reads the variables of upstream's build.sh that are flags here.
+// One that means nothing is refused: somebody waits an hour for what it says.
+func (o *kernelCommand) takeVariables(vars map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		yes := vars[name] == "yes"
+		switch {
+		case name == "DO_PUSH":
+			o.push = o.push || yes
+		case name == "FORCE_BUILD_KERNEL":
+			o.force = o.force || yes
+		case name == "EXPORT_KERNEL_IMAGE":
+			if yes && o.export == "" {
+				return usagef("EXPORT_KERNEL_IMAGE=yes: say where to with --export FILE.tar")
+			}
+		case !slices.Contains(buildVariables, name):
+			return usagef("%s=%s: kernel knows HOOK_KERNEL_OCI_BASE, KERNEL_POINT_RELEASE, DO_PUSH and FORCE_BUILD_KERNEL", name, vars[name])
+		}
+	}
+	return nil
 }
 
 func (a *app) tellKernel(r *compile.Result, o *kernelCommand, flavor string, took time.Duration) {

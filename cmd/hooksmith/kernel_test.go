@@ -169,6 +169,8 @@ func TestKernelTag(t *testing.T) {
 		"line 1: \"VERSION":    {"hook-vm-amd64", "--kconfig", filepath.Join(tree, "Makefile")},
 		"larger than 16 MB":    {"hook-vm-amd64", "--kconfig", "/dev/zero"},
 		"the kernel's name":    {"hook-vm-amd64", "HOOK_KERNEL_OCI_BASE=My Kernels"},
+		"HOOK_KERNEL_OCI_BSE=": {"hook-vm-amd64", "HOOK_KERNEL_OCI_BSE=registry.test/k"},
+		"--export FILE.tar":    {"hook-vm-amd64", "EXPORT_KERNEL_IMAGE=yes"},
 	} {
 		code, _, stderr := runHere(t.Context(), append([]string{"kernel", "--print-tag", "--source", tree}, args...)...)
 		if code == exitOK || !strings.Contains(stderr, want) {
@@ -217,5 +219,22 @@ func TestKernelConfigName(t *testing.T) {
 	}
 	if f, err := findFlavor("", []string{"of-mine"}); err != nil || f.Kernel.ConfigSHA256 != sha(mine) {
 		t.Errorf("another flavor's kernel: %+v, %v", f.Kernel, err)
+	}
+}
+
+// TestKernelVariables: those of Hook's build.sh mean the flags.
+func TestKernelVariables(t *testing.T) {
+	for _, tt := range []struct {
+		vars        map[string]string
+		push, force bool
+	}{
+		{map[string]string{"DO_PUSH": "yes"}, true, false},
+		{map[string]string{"FORCE_BUILD_KERNEL": "yes", "HOOK_KERNEL_OCI_BASE": "registry.test/k"}, false, true},
+		{map[string]string{"DO_PUSH": "no", "FORCE_BUILD_KERNEL": "", "EXPORT_KERNEL_IMAGE": "no"}, false, false},
+	} {
+		var o kernelCommand
+		if err := o.takeVariables(tt.vars); err != nil || o.push != tt.push || o.force != tt.force {
+			t.Errorf("%v: push %v, force %v, %v", tt.vars, o.push, o.force, err)
+		}
 	}
 }
