@@ -19,7 +19,7 @@ import (
 
 // layerVersion is part of the identity of layers: a change of this package
 // that gives other bytes for the same image layer needs another one.
-const layerVersion = "2"
+const layerVersion = "3"
 
 // Layer is a part of a store: all that dockerd keeps about one image layer. It
 // is a v1.Layer whose tar is made from the image layer's while it is read.
@@ -224,7 +224,7 @@ func (l *Layer) translate(w *output, prefix string) (split []byte, size int64, e
 	if got := hex.EncodeToString(sum); rec.sum != nil && got != l.diffID.Hex {
 		return nil, 0, fmt.Errorf("wrong content: its diff ID is sha256:%s", got)
 	}
-	return split, t.size, nil
+	return split, t.size(), nil
 }
 
 // explain reads the rest of a layer in which something was wrong: if it is

@@ -53,7 +53,6 @@ type translator struct {
 	items     map[string]item // by clean path; "." is the root
 	whiteouts map[string]*tar.Header
 	opaque    map[string]bool
-	size      int64
 	entries   int
 	names     int
 	scanned   int
@@ -65,6 +64,7 @@ type item struct {
 	isDir  bool
 	copied bool   // of a lower layer, because a hard link needs it
 	target string // of a symbolic link
+	size   *int64 // of content or target; hard links share it
 	kids   int    // of a directory: ever put into it
 }
 
@@ -167,7 +167,9 @@ func (t *translator) putNode(name string, hdr *tar.Header, content io.Reader) er
 		it.dir = out
 	case tar.TypeSymlink:
 		it.target = out.Linkname
-		t.size += int64(len(out.Linkname))
+		it.size = new(int64(len(out.Linkname)))
+	case tar.TypeReg:
+		it.size = new(out.Size)
 	}
 	if err := t.put(name, it); err != nil {
 		return err
@@ -178,7 +180,6 @@ func (t *translator) putNode(name string, hdr *tar.Header, content io.Reader) er
 	if out.Typeflag != tar.TypeReg {
 		return nil
 	}
-	t.size += out.Size
 	return t.w.copy(content)
 }
 
@@ -253,6 +254,19 @@ func (t *translator) put(name string, it item) error {
 		t.addKid(path.Dir(name))
 	}
 	return nil
+}
+
+// size is what docker shows: of all files and symbolic links that the layer has
+// in the end, those with several names once.
+func (t *translator) size() (sum int64) {
+	counted := map[*int64]bool{}
+	for _, it := range t.items {
+		if it.size != nil && !counted[it.size] {
+			counted[it.size] = true
+			sum += *it.size
+		}
+	}
+	return sum
 }
 
 func (t *translator) addKid(dir string) {

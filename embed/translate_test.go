@@ -213,6 +213,36 @@ func TestBadLayers(t *testing.T) {
 	}
 }
 
+// TestSize: docker counts what the layer has in the end, and a file with several
+// names once.
+func TestSize(t *testing.T) {
+	for name, tt := range map[string]struct {
+		layer v1.Layer
+		want  string
+	}{
+		"names":            {layerOf(regular("a", "12345"), hardlink("b", "a"), symlink("c", "abc")), "8"},
+		"another file":     {layerOf(regular("l/x", "12345"), symlink("k", "l"), folder("k/x")), "1"},
+		"another folder":   {layerOf(regular("d/a", "12345"), regular("e", "12"), symlink("d", "e")), "3"},
+		"one name remains": {layerOf(regular("d/a", "12345"), hardlink("b", "d/a"), symlink("d", "e")), "6"},
+	} {
+		var out bytes.Buffer
+		must(storeOf(t, tt.layer).Layers[0].WriteTo(&out))
+		got := ""
+		for tr := tar.NewReader(&out); ; {
+			h, err := tr.Next()
+			if err != nil {
+				break
+			}
+			if strings.HasSuffix(h.Name, "/size") {
+				got = string(must(io.ReadAll(tr)))
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: size %s, want %s", name, got, tt.want)
+		}
+	}
+}
+
 // judgedLayer is a layer whose source says at its end that it is damaged.
 type judgedLayer struct{ v1.Layer }
 
