@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -104,7 +105,11 @@ func (o *embedFlags) fromExport(a *app) ([]embed.Want, error) {
 	}
 	list, unnamed, err := embed.ReadExport(o.from)
 	if err != nil {
-		return nil, hintMissing(fmt.Errorf("--from: %w", err), "write it with: hooksmith embed export %s --embed IMAGE (and --bundle, --agent), where the images are reached", o.from)
+		err = fmt.Errorf("--from: %w", err)
+		if _, there := os.Stat(o.from); there == nil { // what is wrong with it is said
+			return nil, err
+		}
+		return nil, hintMissing(err, "write it with: hooksmith embed export %s --embed IMAGE (and --bundle, --agent), where the images are reached", o.from)
 	}
 	for _, image := range unnamed {
 		a.log.Warn("an image of --from is left out: its layout has no complete name for it", "image", image,
