@@ -15,8 +15,9 @@ func writeISC(j *job) (string, error) {
 	t.say("Written by %s: machines boot from %v.", j.Program, j.Server)
 	t.say("For ISC dhcpd 4.4; tested with 4.4.3-P1 of Debian 12 and 13. Check it: dhcpd -t -cf FILE")
 	if j.Full == nil {
-		t.say("A fragment: name it at the end of dhcpd.conf, outside of every block: include \"/etc/dhcp/hooksmith.conf\";")
-		t.say("A filename of a subnet, pool, class, group or host wins over the ones here: take it away.")
+		t.say("A fragment: name it in dhcpd.conf, before other classes and outside of every block: include \"/etc/dhcp/hooksmith.conf\";")
+		t.say("What it says wins over filename and next-server of subnets, pools and groups. Those of a host, or of a class that is")
+		t.say("declared earlier, win over it: take them away.")
 	}
 	reserved, noBoot, ignored := j.machines()
 	t.gap()
@@ -61,25 +62,38 @@ func iscValue(o option) string {
 	return o.value
 }
 
-// iscBoot is one chain of conditions: the first that holds counts. Conditions
-// are in no parentheses: dhcpd's parser takes few of them.
+// iscBoot is a class: what stands outside of blocks would lose against the
+// next-server of a subnet, which most configurations have, so that machines
+// asked a stranger for our file.
 func (j *job) iscBoot(t *text, noBoot []hardware.Machine) {
 	t.gap()
+	t.line("class \"hooksmith\" {")
+	t.in(func() {
+		t.say("Everybody who could be meant.")
+		t.line("match if exists vendor-class-identifier or exists user-class;")
+		j.iscChain(t, noBoot)
+	})
+	t.line("}")
+}
+
+// iscChain is one chain of conditions: the first that holds counts. Conditions
+// are in no parentheses: dhcpd's parser takes few of them.
+func (j *job) iscChain(t *text, noBoot []hardware.Machine) {
 	t.say("The first of these that fits counts. The boot server's address (next-server) stands beside each file, so that it")
 	t.say("comes with it and with nothing else.")
 	word := "if"
 	if len(noBoot) > 0 {
 		t.say("The hardware data say that these do not boot.")
-		t.line("if %s {", iscMACs(noBoot))
+		t.line("if %s {", t.wrapped(iscMACs(noBoot)))
 		word = "} elsif"
 	}
-	t.line("%s %s {", word, iscClasses(j.table.ours))
+	t.line("%s %s {", word, t.wrapped(iscClasses(j.table.ours)))
 	t.in(func() {
 		t.say("An iPXE that acts as ours, by its user class: bare, or with its length byte before it at any place of a list")
 		t.say("(RFC 3004). %s", noProxyWhy)
 		j.iscScript(t)
 	})
-	t.line("} elsif %s {", iscClasses(j.table.stock))
+	t.line("} elsif %s {", t.wrapped(iscClasses(j.table.stock)))
 	t.in(func() { j.iscStock(t) })
 	t.line("} elsif %s {", iscVendor(httpClient))
 	t.in(func() {
@@ -187,7 +201,7 @@ func (j *job) iscSwitch(t *text, word int, all []iscCase) {
 		t.line("%s", strings.Join(labels, " "))
 		t.in(func() {
 			for _, l := range c.then {
-				t.line("%s", strings.ReplaceAll(l, "\n", "\n"+t.indent))
+				t.line("%s", t.wrapped(l))
 			}
 			t.line("break;")
 		})
@@ -249,7 +263,10 @@ func (j *job) iscHosts(t *text, reserved, ignored []hardware.Machine) {
 				t.line("option host-name %s;", iscQuote(m.Hostname))
 			}
 			if m.LeaseTime > 0 {
-				t.line("default-lease-time %d;", int(m.LeaseTime.Seconds()))
+				t.say("All three: a client that asks for another time, and the limits around, would count otherwise.")
+				for _, which := range []string{"default", "min", "max"} {
+					t.line("%s-lease-time %d;", which, int(m.LeaseTime.Seconds()))
+				}
 			}
 			for _, o := range j.machineOptions(m) {
 				t.line("option %s %s;", o.isc, iscValue(o))

@@ -22,6 +22,7 @@ func writeKea(j *job) (string, error) {
 	t.say("Written by %s: machines boot from %v.", j.Program, j.Server)
 	t.say("For Kea 2.2 and later; tested with 2.2.0 and 2.6.3. Check it: kea-dhcp4 -t FILE")
 	reserved, noBoot, ignored := j.machines()
+	j.noLeaseTimes(reserved, "Kea")
 	body := j.keaBody(reserved, noBoot, ignored)
 	if j.Full == nil {
 		t.say("A fragment: name it inside of \"Dhcp4\": { ... }, with a comma after it unless it is the last:")
@@ -231,7 +232,7 @@ func (t *text) members(all []member) {
 		if i == len(all)-1 {
 			comma = ""
 		}
-		t.line("%s%s", strings.ReplaceAll(m.text, "\n", "\n"+t.indent), comma)
+		t.line("%s%s", t.wrapped(m.text), comma)
 	}
 }
 

@@ -21,6 +21,7 @@ func writeMicrosoft(j *job) (string, error) {
 	t.line("$scope  = %s", psQuote(j.Subnet.Addr().String()))
 	t.line("$server = %s", psQuote(j.Server.String()))
 	reserved, noBoot, ignored := j.machines()
+	j.noLeaseTimes(reserved, "this script")
 	if j.Full != nil {
 		j.psNetwork(t)
 	}

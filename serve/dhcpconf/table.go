@@ -1,6 +1,7 @@
 package dhcpconf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -169,6 +170,21 @@ func (j *job) machines() (reserved, noBoot, ignored []hardware.Machine) {
 		}
 	}
 	return reserved, noBoot, ignored
+}
+
+// noLeaseTimes says of whom the lease time is left out, all at once: data may
+// have one for every machine.
+func (j *job) noLeaseTimes(reserved []hardware.Machine, target string) {
+	count, first := 0, ""
+	for _, m := range reserved {
+		if m.LeaseTime > 0 && (j.Full == nil || m.LeaseTime != j.Full.Lease) {
+			count++
+			first = cmp.Or(first, m.MAC)
+		}
+	}
+	if count > 0 {
+		j.notes = append(j.notes, fmt.Sprintf("lease times that machines have of their own are left out (%d, %s first): %s sets none for a reservation", count, first, target))
+	}
 }
 
 func (j *job) note(m hardware.Machine, what string) {

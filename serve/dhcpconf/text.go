@@ -29,6 +29,9 @@ func (t *text) say(format string, args ...any) {
 
 func (t *text) gap() { t.WriteByte('\n') }
 
+// wrapped is a text of several lines, indented as far as this one is.
+func (t *text) wrapped(s string) string { return strings.ReplaceAll(s, "\n", "\n"+t.indent) }
+
 // in indents what f writes.
 func (t *text) in(f func()) {
 	before := t.indent

@@ -30,7 +30,7 @@ func linesFor(code Code, a *Answer, p *player, server string) []Line {
 		return []Line{
 			{dnsmasq, fmt.Sprintf("dhcp-boot=tag:..., %s,,%s", a.File, server)},
 			{kea, fmt.Sprintf(`"next-server": %q in the client class that sets boot-file-name`, server)},
-			{dhcpd, fmt.Sprintf("next-server %s;   # in the same scope as filename, without quotes", server)},
+			{dhcpd, fmt.Sprintf("next-server %s;   # beside filename, without quotes; one of a subnet or pool wins over one outside of blocks", server)},
 		}
 	case Option60Missing:
 		return []Line{

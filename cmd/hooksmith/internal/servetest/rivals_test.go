@@ -13,7 +13,8 @@ import (
 )
 
 // rival is a DHCP server of others: how it checks a file, how it runs with
-// one, and the rest of a configuration that a fragment is put into.
+// one, and the rest of a configuration that a fragment is put into. (It has a
+// next-server already, as most have.)
 type rival struct {
 	target string
 	check  []string
@@ -33,14 +34,15 @@ var (
 		`{ "Dhcp4": {
   "interfaces-config": { "interfaces": [ "br0" ] },
   "lease-database": { "type": "memfile", "persist": false },
-  "subnet4": [ { "id": 7, "subnet": "10.78.0.0/24", "pools": [ { "pool": "10.78.0.128-10.78.0.200" } ] } ],
+  "next-server": "10.78.0.98",
+  "subnet4": [ { "id": 7, "subnet": "10.78.0.0/24", "next-server": "10.78.0.99", "pools": [ { "pool": "10.78.0.128-10.78.0.200" } ] } ],
   <?include "FRAGMENT"?>
 } }
 `}
 	iscRival = rival{"isc-dhcpd",
 		[]string{"dhcpd", "-4", "-t", "-cf", "/mnt/conf"},
 		[]string{"dhcpd", "-4", "-f", "-d", "-pf", "/run/dhcpd.pid", "-cf", "/mnt/conf", "br0"},
-		"ping-check false;\nsubnet 10.78.0.0 netmask 255.255.255.0 { range 10.78.0.128 10.78.0.200; }\ninclude \"FRAGMENT\";\n"}
+		"ping-check false;\nnext-server 10.78.0.98;\nsubnet 10.78.0.0 netmask 255.255.255.0 { next-server 10.78.0.99; pool { range 10.78.0.128 10.78.0.200; next-server 10.78.0.97; } }\ninclude \"FRAGMENT\";\n"}
 	proxyRival = rival{"dnsmasq-proxy", dnsmasqRival.check, dnsmasqRival.run, "port=0\ninterface=br0\nbind-dynamic\nlog-dhcp\nconf-file=FRAGMENT\n"}
 )
 
