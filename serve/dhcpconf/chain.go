@@ -155,8 +155,10 @@ func writeContainer(j *job) (string, error) {
 	t.line(`ENTRYPOINT ["dnsmasq", "--keep-in-foreground", "--log-facility=-", "--user=root", "--conf-file=/etc/hook-dnsmasq.conf"]`)
 	t.line("END_OF_DOCKERFILE")
 	t.line(`"$engine" build --tag hook-dnsmasq "$dir"`)
-	t.say("The host's network: DHCP is broadcast, which no port mapping passes on. NET_ADMIN and NET_RAW: for raw answers.")
 	t.line(`"$engine" run --rm hook-dnsmasq --test`)
+	t.say("That of an earlier run has the name, and the ports.")
+	t.line(`"$engine" rm --force hook-dnsmasq >/dev/null 2>&1 || true`)
+	t.say("The host's network: DHCP is broadcast, which no port mapping passes on. NET_ADMIN and NET_RAW: for raw answers.")
 	t.line(`"$engine" run --detach --name hook-dnsmasq --restart unless-stopped --network host --cap-add NET_ADMIN --cap-add NET_RAW hook-dnsmasq`)
 	return t.String(), nil
 }

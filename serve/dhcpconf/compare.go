@@ -17,6 +17,7 @@ type Comparison struct {
 // are addresses in lines, so that line meets line.
 func Compare(target string, c Config, before, after netip.Addr) (*Comparison, error) {
 	both := make([]*Result, 2)
+	c.servers = []netip.Addr{before, after} // nobody gets the address that the server moves to
 	for i, server := range []netip.Addr{before, after} {
 		c.Server = server
 		var err error

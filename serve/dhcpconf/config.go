@@ -28,6 +28,8 @@ type Config struct {
 	Machines []hardware.Machine // for reservations, and for those that must not boot
 	Subnet   netip.Prefix       // that machines are in; some targets need it
 	Full     *Network           // a whole configuration instead of a fragment
+
+	servers []netip.Addr // boot servers beside Server, of Compare
 }
 
 // Network is what a whole configuration says beside booting. The zero value
@@ -122,6 +124,9 @@ func Generate(target string, c Config) (*Result, error) {
 	if err := errors.Join(j.check(), j.enough(all[i])); err != nil {
 		return nil, err
 	}
+	if c.Full != nil && c.Full.Interface == "" && all[i].needs != scope {
+		j.notes = append(j.notes, "which interface the DHCP server answers on is not known: it says "+j.Full.Interface+" there; name it with --interface")
+	}
 	// 2. What the rule says.
 	var err error
 	if j.table, err = readRule(c.Rule); err != nil {
@@ -165,7 +170,7 @@ func (c *Config) check() error {
 	if c.Rule == nil {
 		bad("no rule is given")
 	}
-	if !c.Server.Is4() || c.Server.IsUnspecified() || c.Server.IsMulticast() {
+	if !c.Server.Is4() || c.Server.IsUnspecified() || c.Server.IsMulticast() || c.Server.IsLoopback() || c.Server == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		bad("the boot server's address %v is no IPv4 address of a host", c.Server)
 	}
 	if c.HTTPPort < 1 || c.HTTPPort > 65535 {

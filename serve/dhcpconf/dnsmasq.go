@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	"hooksmith/serve/hardware"
@@ -18,8 +19,11 @@ func writeDnsmasq(j *job) (string, error) {
 	reserved, noBoot, ignored := j.machines()
 	if j.Full != nil {
 		t.gap()
-		j.dnsmasqNetwork(t)
+		j.dnsmasqNetwork(t, len(reserved))
 	} else {
+		if len(reserved) > dnsmasqLeases {
+			j.notes = append(j.notes, fmt.Sprintf("dnsmasq gives out %d leases at most, and there are %d machines: add dhcp-lease-max=NUMBER to its configuration", dnsmasqLeases, len(reserved)))
+		}
 		t.say("A fragment: put it into the folder of conf-dir (/etc/dnsmasq.d), or name it with conf-file=.")
 		t.say("A dhcp-boot line without tags that is there already is for clients that no line here is for.")
 	}
@@ -30,8 +34,11 @@ func writeDnsmasq(j *job) (string, error) {
 	return t.String(), nil
 }
 
+// dnsmasqLeases is how many dnsmasq gives out unless it is told otherwise.
+const dnsmasqLeases = 1000
+
 // dnsmasqNetwork is what a configuration has beside booting.
-func (j *job) dnsmasqNetwork(t *text) {
+func (j *job) dnsmasqNetwork(t *text, reserved int) {
 	n := j.Full
 	t.say("No DNS, only DHCP, on one interface. The boot server does TFTP.")
 	t.line("port=0")
@@ -43,8 +50,14 @@ func (j *job) dnsmasqNetwork(t *text) {
 	t.line("no-ping")
 	t.gap()
 	mask := netmask(j.Subnet)
+	leases := reserved
 	for _, r := range j.pools() {
 		t.line("dhcp-range=%v,%v,%s,%d", r[0], r[1], mask, int(n.Lease.Seconds()))
+		leases += size(r)
+	}
+	if leases > dnsmasqLeases {
+		t.say("It would give out %d leases at most.", dnsmasqLeases)
+		t.line("dhcp-lease-max=%d", min(leases, maxMachines))
 	}
 	for _, o := range networkOptions(n) {
 		t.line("dhcp-option=%d,%s", o.code, strings.ReplaceAll(o.value, ", ", ","))
@@ -185,6 +198,11 @@ func (j *job) dnsmasqHosts(t *text, reserved, noBoot, ignored []hardware.Machine
 
 func (j *job) dnsmasqHost(t *text, m hardware.Machine, off bool) {
 	options := j.machineOptions(m)
+	name := m.Hostname
+	if dnsmasqWord(name) {
+		options = append(options, option{code: 12, value: `"` + name + `"`})
+		name = ""
+	}
 	fields := []string{m.MAC}
 	if off {
 		fields = append(fields, "set:hook-off")
@@ -194,8 +212,8 @@ func (j *job) dnsmasqHost(t *text, m hardware.Machine, off bool) {
 		fields = append(fields, "set:"+tag)
 	}
 	fields = append(fields, m.IP.Addr().String())
-	if m.Hostname != "" {
-		fields = append(fields, m.Hostname)
+	if name != "" {
+		fields = append(fields, name)
 	}
 	if m.LeaseTime > 0 {
 		fields = append(fields, fmt.Sprint(int(m.LeaseTime.Seconds())))
@@ -205,6 +223,13 @@ func (j *job) dnsmasqHost(t *text, m hardware.Machine, off bool) {
 		t.line("dhcp-option=tag:%s,%d,%s", tag, o.code, strings.ReplaceAll(o.value, ", ", ","))
 	}
 }
+
+// dnsmasqWords are the host names that dnsmasq would take for something else
+// in dhcp-host: a machine that is called ignore would get no answer, one that
+// is called 4711 or 12h a lease of that time, and no name.
+var dnsmasqWords = regexp.MustCompile(`(?i)^(ignore|infinite|[0-9]+[smhdw]?|[0-9]+(\.[0-9]+){3})$`)
+
+func dnsmasqWord(name string) bool { return dnsmasqWords.MatchString(name) }
 
 // netmask is the mask of a subnet, dotted.
 func netmask(p netip.Prefix) string { return net.IP(net.CIDRMask(p.Bits(), 32)).String() }

@@ -1,6 +1,7 @@
 package dhcpconf
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 
@@ -89,13 +90,19 @@ func (j *job) pools() [][2]netip.Addr {
 // taken are the addresses that no pool may give out, in order: with the wait
 // for a ping turned off no server would find out.
 func (j *job) taken() []netip.Addr {
-	all := slices.Concat([]netip.Addr{j.Server, j.Full.Router}, j.Full.NameServers, j.Full.TimeServers)
+	all := slices.Concat([]netip.Addr{j.Server, j.Full.Router}, j.servers, j.Full.NameServers, j.Full.TimeServers)
 	for _, m := range j.Machines {
 		all = append(append(append(all, m.IP.Addr(), m.Gateway), m.NameServers...), m.TimeServers...)
 	}
 	all = slices.DeleteFunc(all, func(a netip.Addr) bool { return !a.Is4() })
 	slices.SortFunc(all, netip.Addr.Compare)
 	return slices.Compact(all)
+}
+
+// size is how many addresses a range has.
+func size(r [2]netip.Addr) int {
+	first, last := r[0].As4(), r[1].As4()
+	return int(binary.BigEndian.Uint32(last[:])-binary.BigEndian.Uint32(first[:])) + 1
 }
 
 // upperHalf is without the broadcast address.

@@ -46,6 +46,7 @@ const (
 	withHTTP = "\xb1\x05\x01\x1a\xf4\x10\x00\xeb\x03\x01\x00\x00\x17\x01\x01\x13\x01\x01"
 	noHTTP   = "\xb1\x05\x01\x1a\xf4\x10\x00\xeb\x03\x01\x00\x00\x15\x01\x01"
 	offMAC   = "52:54:00:77:00:02"
+	wordMAC  = "52:54:00:77:00:03"
 	pxeX64   = "PXEClient:Arch:00007:UNDI:003000"
 	pxeBIOS  = "PXEClient:Arch:00000:UNDI:002001"
 	pxeARM   = "PXEClient:Arch:00011:UNDI:003000"
@@ -212,7 +213,8 @@ func TestDHCPConfigMatrix(t *testing.T) {
 	rule := bootRule(t)
 	everyRival(t, []rival{dnsmasqRival, keaRival, iscRival}, func(t *testing.T, r rival, suite, form string) {
 		l := newLab(t)
-		hw := l.hardware("mac: "+offMAC+", ip: 10.78.0.22/24, hostname: off, netboot: {allow: false}", theClient)
+		hw := l.hardware("mac: "+offMAC+", ip: 10.78.0.22/24, hostname: off, netboot: {allow: false}", theClient,
+			"mac: "+wordMAC+", ip: 10.78.0.13/24, hostname: ignore, lease: 40h")
 		log := l.rival(r, suite, form, "--hardware", hw)
 		c := l.dhcpClient()
 		c.answers(log)
@@ -225,6 +227,7 @@ func TestDHCPConfigMatrix(t *testing.T) {
 			check(t, p, d, want, got)
 		}
 		reserved(t, c)
+		named(t, c, r)
 	})
 }
 
@@ -271,6 +274,25 @@ func reserved(t *testing.T, c *client) {
 	}
 	if r, d := got.Router(), got.DNS(); len(r) != 1 || r[0].String() != "10.78.0.254" || len(d) != 1 || d[0].String() != "10.78.0.53" {
 		t.Errorf("router %v, name servers %v", r, d)
+	}
+}
+
+// named looks at a machine whose name is a word of dnsmasq's, and its lease,
+// whatever time the client asks for.
+func named(t *testing.T, c *client, r rival) {
+	t.Helper()
+	mac, _ := net.ParseMAC(wordMAC)
+	m, err := dhcpv4.NewDiscovery(mac, dhcpv4.WithBroadcast(true), dhcpv4.WithRequestedOptions(dhcpv4.OptionHostName),
+		dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(2*time.Hour)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.ask(m, 10*time.Second)
+	if got == nil || got.YourIPAddr.String() != "10.78.0.13" || got.HostName() != "ignore" {
+		t.Fatalf("the machine called ignore: %v", got)
+	}
+	if lease := got.IPAddressLeaseTime(0); r.target == "isc-dhcpd" && lease != 40*time.Hour {
+		t.Errorf("its lease is %s", lease)
 	}
 }
 
