@@ -58,7 +58,12 @@ severity, clients, server, text, do and lines; fields are only added.`,
 
   # in a script
   sudo hooksmith doctor --interface eth0 --json | jq -r '.findings[].code'`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), a) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := notEmpty(cmd, "interface", "expect", "server", "mac", "cacert"); err != nil {
+				return err
+			}
+			return o.run(cmd.Context(), a)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.device, "interface", "", "`INTERFACE` to look at (default the only one)")
@@ -111,7 +116,7 @@ func (o *doctorFlags) options(ctx context.Context, a *app) (opt doctor.Options, 
 		return opt, usagef("--wait %s: want 1s to 1h", o.wait)
 	}
 	if o.mac != "" {
-		if opt.MAC, err = net.ParseMAC(o.mac); err != nil || len(opt.MAC) != 6 || opt.MAC[0]&1 != 0 {
+		if opt.MAC, err = net.ParseMAC(o.mac); err != nil || len(opt.MAC) != 6 || opt.MAC[0]&1 != 0 || [6]byte(opt.MAC) == [6]byte{} {
 			return opt, usagef("--mac %s: want the address of one machine, as 52:54:00:12:34:56", o.mac)
 		}
 		if o.full {
@@ -155,6 +160,9 @@ func (o *doctorFlags) expected(ctx context.Context, a *app) (*doctor.Expect, err
 			return nil, usagef("--server names the boot server of --expect")
 		}
 		return nil, nil
+	}
+	if _, err := os.Stat(o.expect); err != nil {
+		return nil, fmt.Errorf("--expect: %w", err)
 	}
 	o.config = o.expect
 	loaded, err := o.load(a)

@@ -36,6 +36,8 @@ func (d *doctor) run(ctx context.Context, q *question, got *file) []Step {
 		}
 		out := runScript(string(got.content), base, settings)
 		switch {
+		case out.says != "":
+			return fault(ScriptInvalid, "do as the script says; where a server knows its machines, name one of them with --mac", "the script %s does not boot: %s and says: %s", got.url, out.err, out.says)
 		case out.err != "":
 			return fault(ScriptInvalid, "correct the script", "the script %s does not boot: %s", got.url, out.err)
 		case out.chain != "":

@@ -45,6 +45,8 @@ func TestRunScript(t *testing.T) {
 		{"circle", "#!ipxe\n:a\ngoto a\n", outcome{err: "it goes round and round"}},
 		{"no label", "#!ipxe\ngoto nowhere\n", outcome{err: "there is no label nowhere"}},
 		{"gives up", "#!ipxe\nexit 1\n", outcome{err: "it gives up (exit 1)"}},
+		{"gives up, and says why", "#!ipxe\necho\necho -n not ${mac}\necho ask the \x1boffice\nprompt || exit 1\n",
+			outcome{err: "it gives up (exit 1)", says: "not 02:00:00:00:00:01; ask the ?office"}},
 		{"fails", "#!ipxe\niseq a b\nkernel /k", outcome{err: "line 2 fails: iseq a b"}},
 		{"counts", "#!ipxe\nset n:int32 0\n:again\ninc n\niseq ${n} 3 || goto again\nkernel /k${n}\ninitrd /i\n", outcome{kernel: "http://10.0.0.1/k3", initrds: []string{"http://10.0.0.1/i"}}},
 	} {

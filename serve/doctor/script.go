@@ -17,6 +17,7 @@ type outcome struct {
 	asks    bool     // stops to ask somebody, or gives a shell
 	other   string   // boots something else: sanboot
 	err     string   // why it ends badly
+	says    string   // what it printed before it gave up
 }
 
 // Limits of a script.
@@ -26,6 +27,7 @@ const (
 	maxValue       = 4096 // octets of an expanded word
 	maxExpansions  = 64
 	maxScriptFiles = 16
+	maxSaid        = 400 // octets of what a script says
 )
 
 // beginsScript is how iPXE knows a script (image/script.c): the first line, which may end in either way.
@@ -37,6 +39,7 @@ type interpreter struct {
 	labels   map[string]int
 	settings map[string]string
 	items    []string // of the menu that is being made
+	said     []string // the last lines that it printed
 	base     *url.URL
 	at       int
 	out      outcome
@@ -219,11 +222,25 @@ func (in *interpreter) command(args []string) bool {
 		in.over = true
 		if len(rest) > 0 && rest[0] != "0" {
 			in.out.err = "it gives up (exit " + clean(rest[0], 20) + ")"
+			in.out.says = clean(strings.Join(in.said, "; "), maxSaid)
 		}
+	case "echo":
+		in.echo(args[1:])
 	case "iperror", "false":
 		return false
 	}
 	return true
+}
+
+// echo keeps the last lines: a script that gives up says why.
+func (in *interpreter) echo(args []string) {
+	const most = 8
+	if len(args) > 0 && args[0] == "-n" { // no line break
+		args = args[1:]
+	}
+	if line := strings.Join(args, " "); line != "" {
+		in.said = append(in.said[max(0, len(in.said)-most+1):], line)
+	}
 }
 
 // boot ends the script: with what was fetched, or another file.
