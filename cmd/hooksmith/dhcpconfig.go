@@ -81,8 +81,8 @@ dnsmasq-proxy, too).`,
 	return cmd
 }
 
-// notEmpty refuses flags that are given without a value, most likely by a
-// variable that is not set: for another server than this host, say.
+// notEmpty refuses flags whose value is empty, most likely a variable that is
+// not set: --server would be this host then, and nobody would be told.
 func notEmpty(cmd *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
