@@ -39,13 +39,10 @@ type Folder struct {
 // the image of each as upstream does: base, the folder's name, a tag of eight
 // digits of its content's hash and the architecture. What .dockerignore
 // excludes does not count; modes, symbolic links and folders do. base may be
-// empty, or end in - or /; no root is no folders. A folder that cannot be read
-// is an error only for those who ask for its image.
+// empty, or end in - or /. It is an error if there is no such folder. One that
+// cannot be read is an error only for those who ask for its image.
 func ReadFolders(ctx context.Context, root, base string, platform v1.Platform) ([]Folder, error) {
 	entries, err := os.ReadDir(root)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +57,9 @@ func ReadFolders(ctx context.Context, root, base string, platform v1.Platform) (
 			return nil, fmt.Errorf("image folder %s: %w", dir, err)
 		}
 		out = append(out, f)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s has no folder with a Dockerfile: an image is DIR/NAME/Dockerfile", root)
 	}
 	return out, nil
 }

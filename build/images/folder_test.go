@@ -111,9 +111,10 @@ func TestReadFolders(t *testing.T) {
 	if !strings.HasPrefix(got[0].Ref, "quay.io/tinkerbell/hook-a:") || got[0].local {
 		t.Errorf("%+v", got[0])
 	}
-	if none, err := ReadFolders(t.Context(), filepath.Join(root, "none"), "", amd64); err != nil || none != nil {
-		t.Errorf("%v, %v", none, err)
-	}
+	_, err = ReadFolders(t.Context(), filepath.Join(root, "none"), "", amd64)
+	wantError(t, err, "no such file", filepath.Join(root, "none"))
+	_, err = ReadFolders(t.Context(), filepath.Join(root, "a"), "", amd64) // a folder too deep
+	wantError(t, err, "has no folder with a Dockerfile", "DIR/NAME/Dockerfile")
 	for name, damage := range map[string]func(dir string) error{
 		"neither file, folder nor symbolic link": func(dir string) error { return syscall.Mkfifo(dir+"/fifo", 0o644) },
 		".dockerignore":                          func(dir string) error { return os.WriteFile(dir+"/.dockerignore", []byte("[a-\n"), 0o644) },

@@ -81,15 +81,19 @@ func parseLayoutIndex(raw []byte) ([]named, error) {
 	}
 	var out []named
 	for _, d := range index.Manifests {
-		n := named{Desc: d}
-		for _, a := range []string{imageNameAnnotation, refNameAnnotation} {
-			if v := d.Annotations[a]; v != "" && !slices.Contains(n.Names, v) {
-				n.Names = append(n.Names, v)
-			}
-		}
-		out = append(out, n)
+		out = append(out, named{Names: annotatedNames(d), Desc: d})
 	}
 	return out, nil
+}
+
+// annotatedNames are the names that a layout gives to an image.
+func annotatedNames(d v1.Descriptor) (names []string) {
+	for _, a := range []string{imageNameAnnotation, refNameAnnotation} {
+		if v := d.Annotations[a]; v != "" && !slices.Contains(names, v) {
+			names = append(names, v)
+		}
+	}
+	return names
 }
 
 // match returns those of images that ref stands for: by digest; by complete

@@ -127,6 +127,15 @@ func (s *Sources) layoutPlace(path string) place {
 }
 
 func (s *Sources) fromLayout(ctx context.Context, path string, ref reference) (content, []v1.Descriptor, error) {
+	c, ds, err := s.askLayout(ctx, path, ref)
+	if err == nil {
+		err = s.tagOnly(ctx, path, ref, ds)
+	}
+	return c, ds, err
+}
+
+// askLayout returns what a layout or archive has for ref.
+func (s *Sources) askLayout(ctx context.Context, path string, ref reference) (content, []v1.Descriptor, error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%w: give the path, from this folder, of an OCI layout or a tar of docker save (hooksmith embed export writes layouts)", err)

@@ -67,6 +67,7 @@ type Sources struct {
 
 	mu       sync.Mutex
 	resolved map[string]Pin
+	tagged   map[string]string // images of layouts that have a tag and no name -> the repository they stood for
 }
 
 // Pin says which digest a reference stood for, and what kind of place said so:
@@ -223,7 +224,7 @@ func (s *Sources) setDefaults() error {
 
 // parseFields reads the references in pins, OnlyIn and DockerFirst.
 func (s *Sources) parseFields() error {
-	s.resolved, s.pins = map[string]Pin{}, map[string]v1.Hash{}
+	s.resolved, s.pins, s.tagged = map[string]Pin{}, map[string]v1.Hash{}, map[string]string{}
 	for _, p := range s.Pins {
 		ref, err := parseReference(p.Ref)
 		if err != nil {
