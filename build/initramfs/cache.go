@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"hooksmith/build/rootfs"
@@ -76,9 +77,15 @@ func (p *part) readSum() error {
 	return nil
 }
 
+var errDamaged = errors.New("damaged and is gone now: run the command again")
+
 // damaged removes a cached segment that is not what was put there.
 func (p *part) damaged() error {
-	return errors.Join(fmt.Errorf("its cached copy %s was damaged and is gone now: run the command again", p.file.Name()), os.Remove(p.file.Name()))
+	err := os.Remove(p.file.Name())
+	if errors.Is(err, fs.ErrNotExist) { // another build was faster
+		err = nil
+	}
+	return errors.Join(fmt.Errorf("its cached copy %s was %w", p.file.Name(), errDamaged), err)
 }
 
 // key names all that the bytes of a segment depend on: every record, the

@@ -106,7 +106,22 @@ func Write(ctx context.Context, w io.Writer, segments []Segment, opt Options) (i
 	if err := compressAll(ctx, plans, parts, opt); err != nil {
 		return nil, err
 	}
-	return join(ctx, w, parts, opt.Placed)
+	infos, err = join(ctx, w, parts, opt.Placed)
+	if errors.Is(err, errDamaged) {
+		removeDamaged(ctx, parts)
+	}
+	return infos, err
+}
+
+// removeDamaged looks at all segments from the cache after one of them was
+// found damaged: what has damaged one has seldom spared the others.
+func removeDamaged(ctx context.Context, parts []part) {
+	buf := make([]byte, writeSize)
+	for _, p := range parts {
+		if p.cached {
+			_ = copyPart(ctx, io.Discard, p, buf)
+		}
+	}
 }
 
 // UnpackedSize returns the bytes of all archives together that Write would
