@@ -40,6 +40,29 @@ func (f *foreign) get(ref string) *foreignImage {
 	return f.found[ref]
 }
 
+// size is that of all layers, each counted once.
+func (f *foreign) size() (sum int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := map[v1.Hash]bool{}
+	for _, found := range f.found {
+		if found.err != nil {
+			continue
+		}
+		m, err := found.img.Manifest()
+		if err != nil {
+			continue
+		}
+		for _, l := range m.Layers {
+			if !seen[l.Digest] {
+				seen[l.Digest] = true
+				sum += l.Size
+			}
+		}
+	}
+	return sum
+}
+
 // find asks the source for all of refs. What went wrong is told by image,
 // where the template's line is known.
 func (f *foreign) find(ctx context.Context, refs []string) error {
@@ -134,7 +157,7 @@ func (p *Plan) resolve(ctx context.Context) error {
 			p.inputs = append(p.inputs, Input{Kind: "image index", Name: v.Ref, Version: digest.String()})
 		}
 	}
-	return p.hashSources()
+	return p.hashSources(ctx)
 }
 
 func (p *Plan) linuxkitOptions() linuxkit.Options {
@@ -142,20 +165,20 @@ func (p *Plan) linuxkitOptions() linuxkit.Options {
 }
 
 // hashSources makes the files that the template takes from this machine inputs.
-func (p *Plan) hashSources() error {
+func (p *Plan) hashSources(ctx context.Context) error {
 	for _, f := range p.cfg.Files {
 		if !f.Source.Set || p.opt.Open == nil {
 			continue
 		}
 		r, err := p.opt.Open(f.Source.Value)
 		if err != nil {
-			if f.Optional.Value {
+			if f.Skips(err) {
 				continue
 			}
 			return &linuxkit.Error{Pos: f.Source.Pos, Where: f.String(), Message: err.Error(), Err: err}
 		}
 		h := sha256.New()
-		_, err = io.Copy(h, r)
+		_, err = copyContext(ctx, h, r)
 		if err := errors.Join(err, r.Close()); err != nil {
 			return &linuxkit.Error{Pos: f.Source.Pos, Where: f.String(), Message: err.Error(), Err: err}
 		}

@@ -11,24 +11,30 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // DirSource returns an Options.Open that reads `source` files of this
 // machine: relative names from dir ("" is the working directory), ~/ from home.
+// It opens nothing but regular files: a pipe or a device may never end.
 func DirSource(dir, home string) func(source string) (fs.File, error) {
 	return func(source string) (fs.File, error) {
+		name := source
 		rest, inHome := strings.CutPrefix(source, "~/")
 		switch {
 		case inHome && home == "":
 			return nil, fmt.Errorf("%s: there is no home directory: %w", source, fs.ErrNotExist)
 		case inHome:
-			source = filepath.Join(home, rest)
+			name = filepath.Join(home, rest)
 		case !filepath.IsAbs(source):
-			source = filepath.Join(dir, source)
+			name = filepath.Join(dir, source)
 		}
-		return os.Open(source)
+		if st, err := os.Stat(name); err == nil && !st.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file", source)
+		}
+		return os.Open(name)
 	}
 }
 
@@ -90,6 +96,19 @@ func (c *Config) parentsOf(files []*File) []Parent {
 		}
 	}
 	return all
+}
+
+// FileLocations returns, for the path of each of the files and of the folders
+// that are made for them, the item as LinuxKit names it: "files[2]".
+func (c *Config) FileLocations() map[string]string {
+	of := map[string]string{}
+	for _, p := range c.Parents() {
+		of[p.Path] = fmt.Sprintf("files[%d]", p.File.Index)
+	}
+	for _, f := range c.Files {
+		of[f.clean()] = fmt.Sprintf("files[%d]", f.Index)
+	}
+	return of
 }
 
 // owner returns the numbers of the file's owner, whose names Parse has checked.
@@ -188,29 +207,52 @@ func (r *Resolved) sourceEntry(f *File, e Entry) (Entry, error) {
 			return nil, fmt.Errorf("source %s: local files are not to be had here: %w", name, fs.ErrNotExist)
 		}
 	}
-	info, err := statSource(open, source)
-	if err != nil {
-		if f.Optional.Value {
-			return e, errSkip
-		}
+	size, data, err := lookAtSource(open, source)
+	switch {
+	case err != nil && f.Skips(err):
+		return e, errSkip
+	case err != nil:
 		return e, fmt.Errorf("reading its source: %w", err)
+	case size == 0:
+		e.Data = data
+		return e, nil
 	}
-	e.Size = info.Size()
+	e.Size = size
 	e.Open = func() (io.ReadCloser, error) { return open(source) }
 	return e, nil
 }
 
-func statSource(open func(string) (fs.File, error), name string) (fs.FileInfo, error) {
+// Skips reports whether the file is left out because opening its source gave
+// err: it is optional, and there is no such file.
+func (f *File) Skips(err error) bool {
+	return f.Optional.Value && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR))
+}
+
+// maxUnsized bounds files that have content although their size is 0.
+const maxUnsized = 16 << 20
+
+// lookAtSource returns the size of a source. If that is 0 it returns the
+// content, because files of /proc and /sys have no size.
+func lookAtSource(open func(string) (fs.File, error), name string) (size int64, data []byte, err error) {
 	file, err := open(name)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file", name)
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case !info.Mode().IsRegular():
+		return 0, nil, fmt.Errorf("%s is not a regular file", name)
+	case info.Size() > 0:
+		return info.Size(), nil, nil
 	}
-	return info, err
+	data, err = io.ReadAll(io.LimitReader(file, maxUnsized+1))
+	if err == nil && len(data) > maxUnsized {
+		err = fmt.Errorf("%s says that it is empty, and has more than %d bytes", name, maxUnsized)
+	}
+	return 0, data, err
 }
 
 // Metadata returns the merged configuration as one document, in the keys of

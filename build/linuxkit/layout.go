@@ -85,7 +85,7 @@ func (r *Resolved) Layout(ctx context.Context) ([]Part, error) {
 	for _, v := range r.Volumes {
 		more, err := v.parts(volume, r.opts)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", v.Volume, err)
+			return nil, &Error{Pos: v.Volume.Pos, Where: v.Volume.String(), Message: err.Error(), Err: err}
 		}
 		parts = append(parts, more...)
 	}
@@ -131,7 +131,7 @@ func (r *Resolved) containers(f filter) ([]Part, error) {
 		}
 		bundle, err := c.bundle(root, r.opts)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Container, err)
+			return nil, &Error{Pos: c.Pos, Where: c.Container.String(), Message: err.Error(), Err: err}
 		}
 		parts = append(parts, Part{Location: c.Location(), Name: c.Name.Value, Source: c.Ref, Prefix: c.Dir(), Layers: []v1.Layer{bundle}})
 	}

@@ -35,7 +35,7 @@ var Rules = map[string]string{
 	"trust":            "trust has no effect",
 	"duplicate-bind":   "two binds or mounts with one destination: the last wins",
 	"duplicate-name":   "two containers of one name: a uid or gid of this name means the last",
-	"duplicate-file":   "two files of one path: the last wins",
+	"duplicate-file":   "two files of one path, or one below the other: the last wins",
 	"privilege":        "more privilege than most containers need",
 	"image-unknown":    "an image reference that cannot be found as it is",
 	"image-unpinned":   "an image reference that may be another image tomorrow",
@@ -138,6 +138,29 @@ func (l *linter) duplicates() {
 			l.add(f.Path.Pos, "duplicate-file", "remove one of them", "%s: replaces the file of the same path at %s", f, before)
 		}
 		paths[f.clean()] = f.Path.Pos
+	}
+	l.throughFiles()
+}
+
+// throughFiles finds files whose path leads through that of another file, which
+// is then lost, whichever of them comes first.
+func (l *linter) throughFiles() {
+	plain, below := map[string]*File{}, map[string]*File{}
+	for _, f := range l.cfg.Files {
+		p := f.clean()
+		if lost := below[p]; lost != nil && !f.Directory.Value {
+			l.add(f.Path.Pos, "duplicate-file", "remove one of them", "%s: takes the place of a folder, and with it %s at %s is lost", f, lost, lost.Path.Pos)
+		}
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			if lost := plain[dir]; lost != nil {
+				l.add(f.Path.Pos, "duplicate-file", "remove one of them", "%s: needs a folder in the place of %s at %s, which is lost", f, lost, lost.Path.Pos)
+			}
+			below[dir] = f
+		}
+		delete(plain, p)
+		if !f.Directory.Value && f.Symlink.Value == "" { // links are followed
+			plain[p] = f
+		}
 	}
 }
 

@@ -33,6 +33,8 @@ func TestLint(t *testing.T) {
 		{"duplicate-bind", svc + "binds.add: ['/a:/x']", `{"binds": ["/b:/x"]}`, in(4, 17, `services[0] "s": bind "/x" replaces the mount at label org.mobyproject.config of docker.io/library/x:1:1:12`)},
 		{"duplicate-bind", svc + "binds: ['/a:/x']\n    mounts: [{type: tmpfs, destination: /x}]", "", `services[0] "s": mount "/x" replaces the mount at`},
 		{"duplicate-name", "onboot:\n  - {name: a, image: x:1}\n  - {name: a, image: x:1}", "", in(3, 6, `onboot[1] "a": the name is also at hook.yaml:2:6`)},
+		{"duplicate-file", "files:\n  - {path: a, contents: b}\n  - {path: a/b/c, contents: c}", "", in(3, 6, `files[1] "a/b/c": needs a folder in the place of files[0] "a" at hook.yaml:2:6, which is lost`)},
+		{"duplicate-file", "files:\n  - {path: a/b, contents: b}\n  - {path: a, symlink: c}", "", in(3, 6, `files[1] "a": takes the place of a folder, and with it files[0] "a/b" at hook.yaml:2:6 is lost`)},
 		{"duplicate-file", "files:\n  - {path: /a, contents: b}\n  - {path: a/, contents: c}", "", in(3, 6, `files[1] "a/": replaces the file of the same path at hook.yaml:2:6`)},
 		{"privilege", svc + "capabilities: [all]", "", in(4, 20, `services[0] "s": has all capabilities`)},
 		{"privilege", svc + "pid: host", "", in(4, 5, `services[0] "s": shares the host's PID namespace`)},
@@ -94,7 +96,7 @@ init: ["a:1", "b@sha256:`+strings.Repeat("a", 64)+`"]
 volumes: [{name: v}]
 services:
   - {name: s, image: "x:v1", binds.add: ["/dev/null:/dev/null", "/dev:/dev:ro", "v:/v"], hostname: h, uts: new, pid: new, net: none, command: [a]}
-files: [{path: etc/a, contents: "$HOME ${x}"}]
+files: [{path: etc/a, contents: "$HOME ${x}"}, {path: l, symlink: etc}, {path: l/b, contents: ""}, {path: d/e, contents: ""}, {path: d, directory: true}]
 `)
 	if got := Lint(cfg, Info{}); len(got) != 0 {
 		t.Errorf("%v", got)

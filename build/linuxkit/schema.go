@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -338,9 +339,6 @@ func checkOctal(s string) error {
 // else in a layer.
 func checkFilePath(s string) error {
 	p := strings.Trim(s, "/")
-	if p == "" {
-		return fmt.Errorf("%.80q is not the path of a file", s)
-	}
 	for _, part := range strings.Split(p, "/") {
 		switch {
 		case part == "..":
@@ -349,9 +347,16 @@ func checkFilePath(s string) error {
 			return fmt.Errorf("%.80q: names that begin with .wh. are deletions in an image layer", s)
 		case strings.ContainsAny(part, "\x00\n"):
 			return fmt.Errorf("%.80q is not a file name", s)
+		case len(part) > 255:
+			return fmt.Errorf("%.40q...: a file name has at most 255 bytes, this has %d", part, len(part))
 		}
 	}
-	if len(p) > 4095 {
+	switch p = path.Clean("/" + p)[1:]; {
+	case p == "":
+		return fmt.Errorf("%.80q is not the path of a file", s)
+	case p == "TRAILER!!!":
+		return fmt.Errorf("%.80q: this name ends a cpio archive; rename the file", s)
+	case len(p) > 4095:
 		return fmt.Errorf("%.40q...: a path has at most 4095 bytes", s)
 	}
 	return nil

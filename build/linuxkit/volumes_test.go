@@ -80,7 +80,7 @@ func TestSection1_6OCIVolume(t *testing.T) {
 		{"all", "", indexes{nil, index}, 4 + 3, ""},
 		{"one platform", "platforms: [linux/arm64]", indexes{nil, index}, 3, ""},
 		{"single image", "", images{library + "a:latest": amd64}, 4, ""},
-		{"missing platform", "platforms: [linux/riscv64]", indexes{nil, index}, 0, `volumes[0] "v": no image for linux/riscv64; there are linux/amd64, linux/arm64`},
+		{"missing platform", "platforms: [linux/riscv64]", indexes{nil, index}, 0, `hook.yaml:1:12: volumes[0] "v": no image for linux/riscv64; there are linux/amd64, linux/arm64`},
 		{"missing index", "", indexes{}, 0, `hook.yaml:1:34: volumes[0] "v": image index docker.io/library/a:latest: no index`},
 	}
 	for _, test := range tests {
