@@ -151,6 +151,44 @@ func (a *Artifacts) stands(dir string) bool {
 	return true
 }
 
+// outdated are the files of earlier builds that a newer one of the same output
+// id has left without a place in the manifest: the kernel of a template that has
+// none any more. Files that someone else has put there since are not among them,
+// and a folder may hold both formats of a build.
+func (m *Manifest) outdated(dir string, before []Artifacts) []string {
+	var names []string
+	for _, was := range before {
+		i := slices.IndexFunc(m.Builds, func(a Artifacts) bool { return a.OutputID == was.OutputID })
+		if i < 0 || m.Builds[i].isTar() != was.isTar() {
+			continue
+		}
+		for _, f := range was.Files {
+			for _, name := range append([]string{f.Name}, f.Aliases...) {
+				st, err := os.Lstat(filepath.Join(dir, name))
+				ours := err == nil && st.Mode().IsRegular() && st.Size() == f.Size
+				if ours && name == filepath.Base(name) && !m.has(name) {
+					names = append(names, name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+func (a *Artifacts) isTar() bool {
+	return slices.ContainsFunc(a.Files, func(f File) bool { return f.Role == roleTar })
+}
+
+// has reports whether a file of this name belongs to the folder.
+func (m *Manifest) has(name string) bool {
+	if slices.Contains([]string{ManifestName, ChecksumName, SBOMName, LockName}, name) {
+		return true
+	}
+	return slices.ContainsFunc(m.Builds, func(a Artifacts) bool {
+		return slices.ContainsFunc(a.Files, func(f File) bool { return f.Name == name || slices.Contains(f.Aliases, name) })
+	})
+}
+
 // checksums is checksum.txt: what `sha512sum --check` reads.
 func (m *Manifest) checksums() []byte {
 	lines := []string{}

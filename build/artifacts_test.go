@@ -42,7 +42,7 @@ func writeSample(t *testing.T, dir, id, content string, sbom bool) Artifacts {
 		f.Role, f.Aliases = role, []string{role + "-x86_64"}
 		a.Files = append(a.Files, f)
 	}
-	if err := out.commit(t.Context(), a, []byte("{}\n"), sbom); err != nil {
+	if err := out.commit(t.Context(), a, &LockedFlavor{ID: id}, sbom); err != nil {
 		t.Fatal(err)
 	}
 	return a

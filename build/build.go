@@ -13,6 +13,7 @@ import (
 	"hooksmith/build/debian"
 	"hooksmith/build/fetch"
 	"hooksmith/build/initramfs"
+	"hooksmith/build/linuxkit"
 	"hooksmith/embed"
 )
 
@@ -89,13 +90,7 @@ func (b *builder) build(ctx context.Context) (*Artifacts, error) {
 	if err := b.addInputs(ctx, a); err != nil {
 		return nil, err
 	}
-	lock := &Lock{}
-	lock.Put(b.Locked())
-	text, err := lock.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	if err := b.out.commit(ctx, *a, text, !b.opt.NoSBOM); err != nil {
+	if err := b.out.commit(ctx, *a, b.Locked(), !b.opt.NoSBOM); err != nil {
 		return nil, err
 	}
 	b.noteDown(a)
@@ -156,7 +151,10 @@ func (b *builder) unpack(ctx context.Context, todo []v1.Layer) error {
 		g.Go(func() error {
 			_, err := b.layers.index(ctx, l)
 			task.Add(weight(l))
-			return err
+			if err != nil {
+				return b.nameImage(l, err)
+			}
+			return nil
 		})
 	}
 	err := g.Wait()
@@ -178,6 +176,25 @@ func (b *builder) allImages() []v1.Image {
 	}
 	images = append(images, b.boot)
 	return slices.DeleteFunc(images, func(img v1.Image) bool { return img == nil })
+}
+
+// nameImage says in the error of a layer which image of others has it.
+func (b *builder) nameImage(l v1.Layer, err error) error {
+	key, keyErr := layerKey(l)
+	if keyErr != nil || b.resolved == nil {
+		return err
+	}
+	for _, image := range b.cfg.Images() {
+		found := b.foreign.get(image.Ref)
+		if found == nil || found.img == nil {
+			continue
+		}
+		ls, _ := found.img.Layers()
+		if slices.ContainsFunc(ls, func(l v1.Layer) bool { k, err := layerKey(l); return err == nil && k == key }) {
+			return &linuxkit.Error{Pos: image.Pos, Where: "image " + image.Ref, Message: err.Error(), Err: err}
+		}
+	}
+	return err
 }
 
 // unpackParallel bounds the decoders, which take up to 70 MB each. Downloads

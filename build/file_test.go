@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -91,7 +92,7 @@ func TestSegmentsMakeNoDifference(t *testing.T) {
 }
 
 func TestTarFormat(t *testing.T) {
-	opt := fileOptions(t, linuxkitFile, "files: [{path: etc/two, contents: '2'}]\n")
+	opt := fileOptions(t, linuxkitFile, "files: [{path: etc/two, contents: '2'}, {path: new/folder/x, contents: ''}]\n")
 	opt.Format = Tar
 	if _, err := Build(t.Context(), opt); err != nil {
 		t.Fatal(err)
@@ -124,10 +125,20 @@ func TestTarFormat(t *testing.T) {
 		"init":                                 {"init[0]", "docker.io/library/init:1"},
 		"containers/onboot/000-once/lower/one": {"onboot[0]", "docker.io/library/one:1"},
 		"containers/services/b/config.json":    {"services[1]", "docker.io/library/two:1"},
-		"etc/motd":                             {"files", "linuxkit.files"},
+		"etc/motd":                             {"files[0]", "linuxkit.files"},
+		"etc/two":                              {"files[1]", "linuxkit.files"},
+		"new":                                  {"files[2]", "linuxkit.files"},
+		"new/folder":                           {"files[2]", "linuxkit.files"},
+		"containers":                           {"onboot[0]", "docker.io/library/one:1"},
+		"containers/services/b":                {"services[1]", "docker.io/library/two:1"},
 	} {
 		if got[name] != want {
 			t.Errorf("%s: %+v, want %+v", name, got[name], want)
+		}
+	}
+	for name, r := range got {
+		if r.location == "" || r.source == "" {
+			t.Errorf("%s: nobody knows what it is from: %+v", name, r)
 		}
 	}
 	if content["boot/kernel"] != "a kernel" || content["boot/cmdline"] != "console=ttyS0" || content["etc/two"] != "2" {
@@ -158,15 +169,61 @@ func TestFileSource(t *testing.T) {
 	}
 }
 
+// A plan says what will be fetched, each layer once, and lists are lists.
+func TestSummaryOfFile(t *testing.T) {
+	opt := fileOptions(t, linuxkitFile)
+	var want int64
+	for _, img := range opt.Images.(imageMap) {
+		want += must(img.Manifest()).Layers[0].Size
+	}
+	want -= must(opt.Images.(imageMap)["docker.io/library/merged:1"].Manifest()).Layers[0].Size // not in the file
+	s := must(NewPlan(t.Context(), opt)).Summary()
+	if s.ImageBytes != want || s.DownloadBytes != 0 || s.Packages == nil || len(s.Images) != 3 {
+		t.Errorf("summary %+v, want %d bytes of images", s, want)
+	}
+	if !strings.HasPrefix(s.Kernel, "docker.io/library/kernel:6.6.1@sha256:") {
+		t.Errorf("kernel %s", s.Kernel)
+	}
+}
+
+// What never ends is no source, and is not waited for. What has content but no
+// size arrives whole.
+func TestOddFileSources(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{pipe, "/dev/zero", t.TempDir()} {
+		for _, optional := range []bool{false, true} {
+			opt := fileOptions(t, fmt.Sprintf("files:\n  - {path: x, source: %q, optional: %t}\n", source, optional))
+			opt.Open = linuxkit.DirSource("", "")
+			if _, err := Build(t.Context(), opt); err == nil || !strings.Contains(err.Error(), `a.yml:2:15: files[0] "x": `+source+" is not a regular file") {
+				t.Errorf("%s: error %v", source, err)
+			}
+		}
+	}
+	opt := fileOptions(t, "files: [{path: version, source: /proc/version}]\n")
+	opt.Open = linuxkit.DirSource("", "")
+	if _, err := Build(t.Context(), opt); err != nil {
+		t.Fatal(err)
+	}
+	if got := entries(t, filepath.Join(opt.Out, "test-initrd.img"))["version"]; !strings.HasPrefix(got, "100600 Linux version") {
+		t.Errorf("/proc/version has become %q", got)
+	}
+}
+
 func TestFileErrors(t *testing.T) {
 	for name, tt := range map[string]struct{ yaml, want string }{
 		"unknown image":   {"init: [nothing:1]\n", "a.yml:1:8: init[0]: image docker.io/library/nothing:1: MANIFEST_UNKNOWN"},
 		"unknown key":     {"inti: []\n", "a.yml:1:1"},
 		"unset variable":  {"init: ['${WHAT}']\n", "${WHAT} is not set"},
+		"hostile layer":   {"init: [init:1]\nservices: [{name: x, image: bad:1}]\n", `a.yml:2:22: image docker.io/library/bad:1: reading layer sha256:`},
 		"unknown service": {"init: [init:1]\nservices: [{name: x, image: no:2}]\n", `services[0] "x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := Build(t.Context(), fileOptions(t, tt.yaml)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			opt := fileOptions(t, tt.yaml)
+			opt.Images.(imageMap)["docker.io/library/bad:1"] = testImage(t, v1.Config{}, gzipped(t, text("../etc/passwd", "")))
+			if _, err := Build(t.Context(), opt); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/goccy/go-yaml"
 )
@@ -194,7 +195,7 @@ func (f Flavor) validate() error {
 		return errors.New("id: use small letters, digits, '.', '_' and '-'")
 	case f.Arch != "x86_64" && f.Arch != "aarch64":
 		return fmt.Errorf("arch: %q is neither x86_64 nor aarch64", f.Arch)
-	case f.OutputID == "" || strings.ContainsAny(f.OutputID, "/ "):
+	case f.OutputID == "" || strings.ContainsAny(f.OutputID, "/ ") || strings.ContainsFunc(f.OutputID, unicode.IsControl):
 		return fmt.Errorf("output_id: %q is no part of a file name", f.OutputID)
 	case f.Template == "":
 		return errors.New("template: missing")

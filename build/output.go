@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,29 +65,20 @@ func (o *output) write(name string, fn func(w *hashing) error) (File, error) {
 	return File{Name: name, Size: h.size, SHA256: hex.EncodeToString(sum256), SHA512: hex.EncodeToString(sum512)}, nil
 }
 
-// commit merges a into the folder's manifest, writes the files that describe
-// it, and renames everything into place, the manifest last.
-func (o *output) commit(ctx context.Context, a Artifacts, lock []byte, withSBOM bool) error {
+// commit merges a into the folder's manifest and its lock file, writes the files
+// that describe it, and renames everything into place, the manifest last. Then
+// what a build before made under the same name, and a does not have, is removed.
+func (o *output) commit(ctx context.Context, a Artifacts, locked *LockedFlavor, withSBOM bool) error {
 	m, err := readManifestOrEmpty(o.dir)
 	if err != nil {
 		return fmt.Errorf("%w (remove the file, or give another --out)", err)
 	}
+	before := slices.Clone(m.Builds)
 	m.merge(o.dir, a)
-	manifest, err := json.MarshalIndent(m, "", "  ")
+	about, err := o.documents(m, before, locked, withSBOM)
 	if err != nil {
 		return err
 	}
-	about := []document{{ChecksumName, m.checksums()}, {LockName, lock}}
-	if withSBOM {
-		sbom, err := m.sbom()
-		if err != nil {
-			return err
-		}
-		about = append(about, document{SBOMName, sbom})
-	} else if err := os.Remove(filepath.Join(o.dir, SBOMName)); err != nil && !os.IsNotExist(err) {
-		return err // an SBOM of another build would be wrong here
-	}
-	about = append(about, document{ManifestName, append(manifest, '\n')})
 	for _, d := range about {
 		if err := os.WriteFile(filepath.Join(o.tmp, d.name), d.data, 0o644); err != nil {
 			return err
@@ -105,6 +97,15 @@ func (o *output) commit(ctx context.Context, a Artifacts, lock []byte, withSBOM 
 			return err
 		}
 	}
+	gone := m.outdated(o.dir, before)
+	if !withSBOM { // one of another build would be wrong here
+		gone = append(gone, SBOMName)
+	}
+	for _, name := range gone {
+		if err := os.Remove(filepath.Join(o.dir, name)); err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("removing what an earlier build has left: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -112,6 +113,43 @@ func (o *output) commit(ctx context.Context, a Artifacts, lock []byte, withSBOM 
 type document struct {
 	name string
 	data []byte
+}
+
+// documents makes the files that describe the builds of the manifest.
+func (o *output) documents(m *Manifest, before []Artifacts, locked *LockedFlavor, withSBOM bool) ([]document, error) {
+	lock, err := o.lockFile(m, before, locked)
+	if err != nil {
+		return nil, err
+	}
+	about := []document{{ChecksumName, m.checksums()}, {LockName, lock}}
+	if withSBOM {
+		sbom, err := m.sbom()
+		if err != nil {
+			return nil, err
+		}
+		about = append(about, document{SBOMName, sbom})
+	}
+	manifest, err := json.MarshalIndent(m, "", "  ")
+	return append(about, document{ManifestName, append(manifest, '\n')}), err
+}
+
+// lockFile is the folder's lock file with the inputs of one build put in. Those
+// of others stay, unless the manifest has lost them.
+func (o *output) lockFile(m *Manifest, before []Artifacts, locked *LockedFlavor) ([]byte, error) {
+	lock := &Lock{}
+	path := filepath.Join(o.dir, LockName)
+	if text, err := os.ReadFile(path); err == nil {
+		if former, err := ParseLock(path, text); err == nil { // else it is of no use to anyone
+			lock = former
+		}
+	}
+	for _, b := range before {
+		if !slices.ContainsFunc(m.Builds, func(a Artifacts) bool { return a.Flavor == b.Flavor }) {
+			delete(lock.Flavors, b.Flavor)
+		}
+	}
+	lock.Put(locked)
+	return lock.Marshal()
 }
 
 // place renames one artifact to its name and its aliases to hard links of it.

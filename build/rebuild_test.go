@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,4 +138,109 @@ func TestUpToDate(t *testing.T) {
 	want("the same", false)
 	opt.Program = ""
 	want("a program without a name", true)
+}
+
+// A folder of several builds has a lock file for all of them.
+func TestLockOfSeveralBuilds(t *testing.T) {
+	first := fileOptions(t, linuxkitFile)
+	second := fileOptions(t, "init: [init:1]\n")
+	second.Out, second.Flavor = first.Out, FileFlavor("second", "amd64")
+	build := func(opt Options) {
+		t.Helper()
+		if _, err := Build(t.Context(), opt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	locked := func() *Lock {
+		t.Helper()
+		return must(ParseLock(LockName, must(os.ReadFile(filepath.Join(first.Out, LockName)))))
+	}
+	build(first)
+	build(second)
+	first.Lock = locked()
+	build(first)
+	if got := slices.Sorted(maps.Keys(locked().Flavors)); !slices.Equal(got, []string{"second", "test"}) {
+		t.Errorf("the lock file has %q", got)
+	}
+	// A build whose files are gone has no place in the manifest, nor here.
+	if err := os.Remove(filepath.Join(first.Out, "second-initrd.img")); err != nil {
+		t.Fatal(err)
+	}
+	build(first)
+	if got := slices.Sorted(maps.Keys(locked().Flavors)); !slices.Equal(got, []string{"test"}) {
+		t.Errorf("the lock file has %q", got)
+	}
+	// One that nobody can read is written anew.
+	if err := os.WriteFile(filepath.Join(first.Out, LockName), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	build(first)
+	if locked().Flavors["test"] == nil {
+		t.Error("the lock file has not been written anew")
+	}
+}
+
+// What a template no longer makes does not stay beside what it makes now: a
+// machine would boot an old kernel with a new initramfs.
+func TestOutdatedFiles(t *testing.T) {
+	opt := fileOptions(t, linuxkitFile)
+	check := func(yaml string, format Format, want ...string) {
+		t.Helper()
+		opt.Files[0].Data, opt.Format = []byte(yaml), format
+		if _, err := Build(t.Context(), opt); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range must(os.ReadDir(opt.Out)) {
+			if strings.HasPrefix(e.Name(), "test") {
+				got = append(got, e.Name())
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the folder has %q, want %q", got, want)
+		}
+	}
+	const without, withCmdline = "init: [init:1]\n", "kernel: {image: 'kernel:6.6.1', cmdline: a}\n"
+	check(linuxkitFile, KernelInitrd, "test-cmdline", "test-initrd.img", "test-kernel")
+	check(without, Tar, "test-cmdline", "test-initrd.img", "test-kernel", "test.tar")
+	check(withCmdline, KernelInitrd, "test-cmdline", "test-initrd.img", "test-kernel", "test.tar")
+	check(without, KernelInitrd, "test-initrd.img", "test.tar")
+	check(withCmdline, KernelInitrd, "test-cmdline", "test-initrd.img", "test-kernel", "test.tar")
+	mine := filepath.Join(opt.Out, "test-kernel")
+	if err := os.WriteFile(mine, []byte("a kernel of someone else"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check(without, KernelInitrd, "test-initrd.img", "test-kernel", "test.tar")
+}
+
+// A damaged index of a layer costs a look at the layer, and no error.
+func TestDamagedIndexIsMadeAgain(t *testing.T) {
+	opt := fileOptions(t, linuxkitFile)
+	first, err := Build(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	err = filepath.WalkDir(opt.Cache.Dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if err == nil && bytes.HasPrefix(data, []byte("hooksmith layer index")) {
+			damaged++
+			data[len(data)/2] ^= 1
+			err = os.WriteFile(path, data, 0o644)
+		}
+		return err
+	})
+	if err != nil || damaged < 4 {
+		t.Fatalf("%d indexes: %v", damaged, err)
+	}
+	again, err := Build(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Files[2].SHA256 != first.Files[2].SHA256 {
+		t.Error("other bytes")
+	}
 }

@@ -14,18 +14,22 @@ type Summary struct {
 	Images        []string          `json:"images"`
 	Packages      []*debian.Package `json:"packages"`
 	DownloadBytes int64             `json:"download_bytes"` // of packages, with an empty cache
+	ImageBytes    int64             `json:"image_bytes"`    // of the layers of others' images, each once, as their source has them
 	Outputs       []string          `json:"outputs"`
 	Embedded      []EmbeddedImage   `json:"embedded,omitempty"`
 }
 
 // Summary returns what the plan would build, of what.
 func (p *Plan) Summary() Summary {
-	s := Summary{Flavor: p.opt.Flavor.ID, Packages: p.packages}
+	s := Summary{Flavor: p.opt.Flavor.ID, Images: []string{}, Packages: append([]*debian.Package{}, p.packages...), ImageBytes: p.foreign.size()}
 	switch {
 	case p.kernel != nil:
 		s.Kernel = p.kernel.Name + " " + p.kernel.Version
 	case p.boot != nil:
-		s.Kernel = p.cfg.Kernel.Image.Value
+		s.Kernel = p.kernelExpanded()
+		if digest, err := p.boot.Digest(); err == nil {
+			s.Kernel += "@" + digest.String()
+		}
 	}
 	for _, image := range p.cfg.Images() {
 		ref := linuxkit.ReferenceExpand(image.Ref)

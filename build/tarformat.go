@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 
 	"hooksmith/build/rootfs"
 )
 
 // writeTar writes the tree as LinuxKit's format tar: PAX records say of every
-// entry which item of the template it is from (linuxkit.md 1.7).
-func writeTar(ctx context.Context, w io.Writer, tree *rootfs.Tree, parts []part) error {
+// entry which item of the template it is from (linuxkit.md 1.7). files are the
+// items of single paths, as "files[2]".
+func writeTar(ctx context.Context, w io.Writer, tree *rootfs.Tree, parts []part, files map[string]string) error {
 	of := origins(tree, parts)
+	addFolders(tree, of)
 	t := tar.NewWriter(w)
 	first := map[*rootfs.Inode]string{}
 	err := tree.Walk(func(p string, n *rootfs.Inode) error {
@@ -25,12 +28,7 @@ func writeTar(ctx context.Context, w io.Writer, tree *rootfs.Tree, parts []part)
 			return fmt.Errorf("%q: %w", p, err)
 		}
 		if i, ok := of[p]; ok {
-			if parts[i].source != "" {
-				hdr.PAXRecords["LINUXKIT.source"] = parts[i].source
-			}
-			if parts[i].location != "" {
-				hdr.PAXRecords["LINUXKIT.location"] = parts[i].location
-			}
+			parts[i].sayOrigin(hdr, files[p])
 		}
 		if at, again := first[n]; again {
 			hdr.Typeflag, hdr.Linkname, hdr.Size = tar.TypeLink, at, 0
@@ -46,6 +44,35 @@ func writeTar(ctx context.Context, w io.Writer, tree *rootfs.Tree, parts []part)
 		return err
 	})
 	return errors.Join(err, t.Close())
+}
+
+// sayOrigin puts into the header what an entry is from; file is the item of its
+// path, if that is a file of the template or a folder for one.
+func (p *part) sayOrigin(hdr *tar.Header, file string) {
+	location := p.location
+	if file != "" && (location == "files" || location == "parents") {
+		location = file
+	}
+	for key, value := range map[string]string{"LINUXKIT.source": p.source, "LINUXKIT.location": location} {
+		if value != "" {
+			hdr.PAXRecords[key] = value
+		}
+	}
+}
+
+// addFolders gives folders that no part describes the origin of what comes
+// first below them.
+func addFolders(tree *rootfs.Tree, of map[string]int) {
+	_ = tree.Walk(func(p string, _ *rootfs.Inode) error {
+		i, ok := of[p]
+		for dir := path.Dir(p); ok && dir != "."; dir = path.Dir(dir) {
+			if _, known := of[dir]; known {
+				break
+			}
+			of[dir] = i
+		}
+		return nil
+	})
 }
 
 var tarTypes = map[uint32]byte{

@@ -52,7 +52,7 @@ func (b *builder) write(ctx context.Context, k *openedKernel, tree *rootfs.Tree,
 			return err
 		}
 		a.UnpackedBytes = tree.Size()
-		return b.addFile(a, roleTar, func(w *hashing) error { return writeTar(ctx, w, tree, parts) })
+		return b.addFile(a, roleTar, func(w *hashing) error { return writeTar(ctx, w, tree, parts, b.cfg.FileLocations()) })
 	}
 	deduped, err := tree.Dedup(ctx, editedAtRunTime)
 	if err != nil {

@@ -47,6 +47,9 @@ func (o *buildFlags) add(cmd *cobra.Command) {
 
 // apply puts the flags into the options.
 func (o *buildFlags) apply(ctx context.Context, opt *build.Options) error {
+	if o.out == "" {
+		return usagef("--out is empty: want a folder for the results")
+	}
 	opt.Out, opt.NoSBOM, opt.Level, opt.CheckAll = o.out, o.noSBOM, o.level, o.check
 	opt.Format, opt.OneSegment = build.Format(o.format), o.segments == "off"
 	var err error
@@ -171,7 +174,7 @@ func (a *app) printPlan(cmd *cobra.Command, opt build.Options, asJSON bool) erro
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "flavor\t%s\n", s.Flavor)
-	fmt.Fprintf(w, "kernel\t%s\n", s.Kernel)
+	fmt.Fprintf(w, "kernel\t%s\n", cmp.Or(s.Kernel, "none"))
 	for _, img := range s.Images {
 		fmt.Fprintf(w, "image\t%s\n", img)
 	}
@@ -182,6 +185,9 @@ func (a *app) printPlan(cmd *cobra.Command, opt build.Options, asJSON bool) erro
 		fmt.Fprintf(w, "embed\t%s\t%s\n", strings.Join(img.Names, " "), img.Source)
 	}
 	fmt.Fprintf(w, "total\t%d packages\t%s\n", len(s.Packages), byteCount(s.DownloadBytes))
+	if s.ImageBytes > 0 {
+		fmt.Fprintf(w, "total\timages of others\t%s\n", byteCount(s.ImageBytes))
+	}
 	for _, name := range s.Outputs {
 		fmt.Fprintf(w, "output\t%s\n", filepath.Join(opt.Out, name))
 	}
