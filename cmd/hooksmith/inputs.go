@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/adrg/xdg"
 	"github.com/spf13/cobra"
@@ -139,7 +140,11 @@ func findFlavor(config string, args []string) (build.Flavor, error) {
 		return flavors.Default(runtime.GOARCH)
 	}
 	f, err := flavors.Buildable(args[0])
-	return f, withHint(err, "hooksmith list prints all flavors")
+	hint := "hooksmith list prints all flavors"
+	if ext := filepath.Ext(args[0]); ext == ".yml" || ext == ".yaml" {
+		hint = "a LinuxKit file is built with --file " + args[0]
+	}
+	return f, withHint(err, "%s", hint)
 }
 
 // loadFlavors reads the built-in flavors and the user's.
@@ -185,8 +190,12 @@ func readFiles(flag string, paths []string) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
-		b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+		const limit = 1 << 20
+		b, err := io.ReadAll(io.LimitReader(f, limit+1))
 		f.Close()
+		if err == nil && len(b) > limit {
+			err = fmt.Errorf("%s has more than %d bytes", p, limit)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
@@ -259,8 +268,8 @@ func (o *inputFlags) fileFlavor(words []string) (build.Flavor, error) {
 		base := filepath.Base(o.files[0])
 		name = strings.TrimSuffix(base, filepath.Ext(base))
 	}
-	if strings.ContainsAny(name, "/\x00") || strings.HasPrefix(name, ".") {
-		return build.Flavor{}, usagef("--name %s: want the beginning of a file name", name)
+	if strings.Contains(name, "/") || strings.ContainsFunc(name, unicode.IsControl) || strings.HasPrefix(name, ".") {
+		return build.Flavor{}, usagef("--name %q: want the beginning of a file name", name)
 	}
 	arch := o.arch
 	if arch == "" {

@@ -28,6 +28,10 @@ func TestLinuxKitFileErrors(t *testing.T) {
 	if err := os.WriteFile(file, []byte("init: []\nservces: []\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	large := filepath.Join(dir, "large.pem")
+	if err := os.WriteFile(large, bytes.Repeat([]byte("#\n"), 1<<19+1), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	cache := "--cache-dir=" + filepath.Join(dir, "cache")
 	for _, tt := range []struct {
 		args []string
@@ -42,6 +46,12 @@ func TestLinuxKitFileErrors(t *testing.T) {
 		{[]string{"build", "--file", file, "--mirror", "docker.io="}, exitUsage, "--mirror"},
 		{[]string{"build", "--file", filepath.Join(dir, "none.yml")}, exitFailure, "none.yml"},
 		{[]string{"build", "--dev", "--level", "3"}, exitUsage, "dev"},
+		{[]string{"build", "--file", file, "--name", "a\nb"}, exitUsage, `--name "a\nb"`},
+		{[]string{"build", "--file", file, "--out", ""}, exitUsage, "--out is empty"},
+		{[]string{"build", "--file", file, "--images", filepath.Join(dir, "none")}, exitFailure, "--images: open " + filepath.Join(dir, "none")},
+		{[]string{"build", "--file", file, "--images", dir}, exitFailure, "has no folder with a Dockerfile"},
+		{[]string{"build", "--file", file, "--ca", large}, exitFailure, "--ca: " + large + " has more than 1048576 bytes"},
+		{[]string{"build", "linuxkit.yml"}, exitFailure, "--file linuxkit.yml"},
 		{[]string{"cache", "ls", cache}, exitOK, ""},
 	} {
 		var out, talk bytes.Buffer
