@@ -27,7 +27,7 @@ const (
 	maxValue       = 4096 // octets of an expanded word
 	maxExpansions  = 64
 	maxScriptFiles = 16
-	maxSaid        = 400 // octets of what a script says
+	maxSaid        = 200 // octets of what a script says
 )
 
 // beginsScript is how iPXE knows a script (image/script.c): the first line, which may end in either way.
