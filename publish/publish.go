@@ -164,6 +164,7 @@ type publisher struct {
 	store store.Store // with patience
 	lock  *lock
 	index *Index
+	was   *Entry // the set that the stable names mean, as they mean it; nil before the first
 	flow  *flow
 }
 
@@ -186,6 +187,10 @@ func locked(ctx context.Context, opt Options, fn func(ctx context.Context, p *pu
 	}
 	if err := p.repair(alive); err != nil {
 		return fmt.Errorf("completing a switch that was cut off: %w", err)
+	}
+	if e := p.index.find(p.index.Current); e != nil {
+		now := *e
+		p.was = &now
 	}
 	if err := fn(alive, p); err != nil {
 		if cause := context.Cause(alive); cause != nil && ctx.Err() == nil {

@@ -23,7 +23,7 @@ const switchTime = 10 * time.Minute
 // files, for stores that cannot copy.
 func (p *publisher) switchTo(ctx context.Context, id string, local *set) (*Result, error) {
 	to := p.index.find(id)
-	from := p.index.find(p.index.Current)
+	from := p.was
 	result := &Result{ID: id, Previous: p.index.Current, Files: to.Files, Total: to.Bytes(), Gone: goneNames(from, to)}
 	if err := errors.Join(ctx.Err(), p.lock.mineStill(ctx)); err != nil {
 		return nil, err
@@ -43,33 +43,73 @@ func (p *publisher) switchTo(ctx context.Context, id string, local *set) (*Resul
 	return result, p.index.save(ctx, p.store)
 }
 
-// turn switches in one step, if the store can, else name by name.
+// turn switches in one step, if the store can, else name by name. If it fails,
+// the names are set back.
 func (p *publisher) turn(ctx context.Context, from, to *Entry, local *set) (atOnce bool, err error) {
 	if turner, ok := store.Unwrap(p.store).(store.Turner); ok {
-		names := make([]string, len(to.Files))
-		for i, f := range to.Files {
-			names[i] = f.Name
-		}
-		err := p.opt.Retry.Do(ctx, "switching", func() error { return turner.Turn(ctx, to.ID, names, goneNames(from, to)) })
+		err := p.turnAtOnce(ctx, turner, from, to)
 		if !errors.Is(err, store.ErrUnsupported) {
 			return true, err
 		}
 	}
+	if set, err := p.nameByName(ctx, from, to, local); err != nil {
+		return false, errors.Join(err, p.undo(ctx, from, set))
+	}
+	return false, p.remove(ctx, obsolete(from, to))
+}
+
+// nameByName sets the names that do not mean to's files yet. It returns those
+// that it may have set.
+func (p *publisher) nameByName(ctx context.Context, from, to *Entry, local *set) ([]Object, error) {
 	steps := order(to.Files)
 	for i, o := range steps {
 		if from.has(o) {
 			continue
 		}
 		if err := p.stable(ctx, to.ID, o, local); err != nil {
-			return false, errors.Join(err, p.undo(ctx, from, steps[:i+1]))
+			return steps[:i+1], err
 		}
 	}
-	for _, name := range goneNames(from, to) {
+	return steps, nil
+}
+
+func (p *publisher) remove(ctx context.Context, names []string) error {
+	for _, name := range names {
 		if err := p.store.Delete(ctx, name); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return false, nil
+	return nil
+}
+
+// turnAtOnce turns; a turn that failed is turned back.
+func (p *publisher) turnAtOnce(ctx context.Context, turner store.Turner, from, to *Entry) error {
+	err := p.opt.Retry.Do(ctx, "switching", func() error { return turner.Turn(ctx, to.ID, to.names(), obsolete(from, to)) })
+	if err == nil || errors.Is(err, store.ErrUnsupported) || from == nil {
+		return err
+	}
+	if back := turner.Turn(ctx, from.ID, from.names(), obsolete(to, from)); back != nil {
+		return errors.Join(err, &stuckError{back})
+	}
+	return errors.Join(err, p.takenBack(ctx))
+}
+
+// stuckError: neither the old set nor the new one has all stable names.
+type stuckError struct{ error }
+
+func (e *stuckError) Unwrap() error { return e.error }
+
+func (e *stuckError) Error() string {
+	return "nor could the switch be taken back (the next publish or --rollback to this destination completes it): " + e.error.Error()
+}
+
+// takenBack notes that the stable names are as before.
+func (p *publisher) takenBack(ctx context.Context) error {
+	if s := p.index.Switching; s.From == s.To {
+		return nil // a set with other documents than before, which the index has already: the next command sets them
+	}
+	p.index.Switching = nil
+	return p.index.save(ctx, p.store)
 }
 
 // order is that of the switch: each architecture's initramfs, then at once its
@@ -119,6 +159,28 @@ func goneNames(from, to *Entry) (gone []string) {
 		}
 	}
 	return gone
+}
+
+// obsolete are the stable names to remove: those of the set before, and what
+// would describe another set than this one, whoever put it there (hooksmith
+// sign, a copy by hand).
+func obsolete(from, to *Entry) []string {
+	gone := goneNames(from, to)
+	for _, name := range append(verify.Documents(), sign.Name) {
+		if to.index(name) < 0 && !slices.Contains(gone, name) {
+			gone = append(gone, name)
+		}
+	}
+	return gone
+}
+
+// names are those of a set's files.
+func (e *Entry) names() []string {
+	names := make([]string, len(e.Files))
+	for i, f := range e.Files {
+		names[i] = f.Name
+	}
+	return names
 }
 
 // stable makes one stable name an object of a set.
@@ -190,10 +252,9 @@ func (p *publisher) undo(ctx context.Context, from *Entry, steps []Object) error
 		failed = errors.Join(failed, err)
 	}
 	if failed != nil {
-		return fmt.Errorf("nor could the switch be taken back (the next publish or --rollback to this destination completes it): %w", failed)
+		return &stuckError{failed}
 	}
-	p.index.Switching = nil
-	return p.index.save(ctx, p.store)
+	return p.takenBack(ctx)
 }
 
 func (e *Entry) index(name string) int {
@@ -219,15 +280,24 @@ func (p *publisher) repair(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchTime)
 	defer cancel()
-	// Which names mean what is not known: with nothing to start from, all are set.
-	if _, err := p.turn(ctx, nil, to, nil); err != nil {
+	if err := p.setAll(ctx, p.index.find(s.From), to); err != nil {
 		return err
-	}
-	for _, name := range goneNames(p.index.find(s.From), to) {
-		if err := p.store.Delete(ctx, name); err != nil {
-			return err
-		}
 	}
 	p.index.Current, p.index.Switching = s.To, nil
 	return p.index.save(ctx, p.store)
+}
+
+// setAll sets all names: which of them mean what is not known, so nothing is
+// taken back if that fails.
+func (p *publisher) setAll(ctx context.Context, from, to *Entry) error {
+	if turner, ok := store.Unwrap(p.store).(store.Turner); ok {
+		err := p.opt.Retry.Do(ctx, "switching", func() error { return turner.Turn(ctx, to.ID, to.names(), obsolete(from, to)) })
+		if !errors.Is(err, store.ErrUnsupported) {
+			return err
+		}
+	}
+	if _, err := p.nameByName(ctx, nil, to, nil); err != nil {
+		return err
+	}
+	return p.remove(ctx, obsolete(from, to))
 }

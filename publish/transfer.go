@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,7 +17,11 @@ import (
 // upload brings every file of a set below its id and reads it back there. What
 // another set has already is copied inside the store.
 func (p *publisher) upload(ctx context.Context, s *set) error {
-	known := p.index.find(s.id) // of this set, perhaps cut off before
+	var known *Entry // this set as it was published before, perhaps cut off
+	if e := p.index.find(s.id); e != nil {
+		then := *e
+		known = &then
+	}
 	entry := s.entry(p.opt.Now())
 	if known != nil && known.Complete {
 		entry.Published = known.Published
@@ -42,9 +47,26 @@ func (p *publisher) upload(ctx context.Context, s *set) error {
 			elsewhere[o.SHA256] = s.id + "/" + o.Name
 		}
 	}
+	return p.finish(ctx, entry, known)
+}
+
+// finish enters a set of which every byte was read back. What it had when it
+// was published before (then), and has no more, a signature, is removed.
+func (p *publisher) finish(ctx context.Context, entry Entry, then *Entry) error {
 	entry.Complete = true
 	p.index.put(entry)
-	return p.index.save(ctx, p.store)
+	if p.index.Current == entry.ID && !slices.Equal(p.was.Files, entry.Files) {
+		// The stable names have the files of before: if we are cut off here, the next command sets them.
+		p.index.Switching = &Switching{From: entry.ID, To: entry.ID}
+	}
+	if err := p.index.save(ctx, p.store); err != nil {
+		return err
+	}
+	left := goneNames(then, &entry)
+	for i, name := range left {
+		left[i] = entry.ID + "/" + name
+	}
+	return p.remove(ctx, left)
 }
 
 // byContent says where a content is: SHA-256 to name.

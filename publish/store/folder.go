@@ -250,6 +250,11 @@ func (s *Folder) Turn(_ context.Context, folder string, names, gone []string) er
 	if err := os.MkdirAll(filepath.Join(s.dir, filepath.Dir(Current)), 0o755); err != nil {
 		return err
 	}
+	for _, name := range names { // before anything is changed
+		if info, err := os.Lstat(filepath.Join(s.dir, name)); err == nil && info.IsDir() {
+			return inTheWay(filepath.Join(s.dir, name))
+		}
+	}
 	if err := s.link(path.Join("..", folder), Current); err != nil {
 		return err
 	}
@@ -270,12 +275,13 @@ func (s *Folder) Turn(_ context.Context, folder string, names, gone []string) er
 	return syncDir(s.dir)
 }
 
+func inTheWay(path string) error {
+	return Permanent(fmt.Errorf("%s is a folder: move it away, or publish elsewhere", path))
+}
+
 // link makes name a symbolic link in one step, whatever it was.
 func (s *Folder) link(target, name string) error {
 	to := filepath.Join(s.dir, filepath.FromSlash(name))
-	if info, err := os.Lstat(to); err == nil && info.IsDir() {
-		return fmt.Errorf("%s is a folder: move it away, or publish elsewhere", to)
-	}
 	part := beside(to, "")
 	if err := os.Symlink(target, part); err != nil {
 		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) {

@@ -305,6 +305,11 @@ func (r *remote) Turn(ctx context.Context, folder string, names, gone []string) 
 		if err := r.mkdir(c, path.Dir(r.path(Current))); err != nil {
 			return err
 		}
+		for _, name := range names { // before anything is changed
+			if info, err := c.Lstat(r.path(name)); err == nil && info.IsDir() {
+				return inTheWay(r.path(name))
+			}
+		}
 		if err := r.link(c, path.Join("..", folder), Current); err != nil {
 			return err
 		}
