@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"hooksmith/publish"
 	"hooksmith/publish/sign"
@@ -143,4 +144,44 @@ func TestRepairFails(t *testing.T) {
 	_, err = publish.Publish(t.Context(), opt)
 	must(t, err)
 	whole(t, s.options(next), "")
+}
+
+// TestRegistryTags: pruning for one tag leaves what others name.
+func TestRegistryTags(t *testing.T) {
+	s := startRegistry(t)
+	opt := s.options("")
+	if x, err := publish.List(t.Context(), opt); err != nil || len(x.Sets) != 0 {
+		t.Errorf("listing what nobody pushed to: %+v, %v", x, err)
+	}
+	repository := strings.TrimSuffix(opt.Dest, ":prod")
+	var sets []string
+	for i, tag := range []string{"prod", "staging", "staging", "staging"} {
+		dir := newSet(t, uint64(i), 1, 10_000)
+		sets = append(sets, dir)
+		opt = s.options(dir)
+		opt.Dest = repository + ":" + tag
+		// Times of sets are in seconds: without this, all are equally old.
+		opt.Now = func() time.Time { return time.Unix(1_800_000_000+int64(i), 0) }
+		if i == 3 {
+			opt.Keep = 2
+		}
+		r, err := publish.Publish(t.Context(), opt)
+		must(t, err)
+		if i == 3 && (len(r.Removed) != 1 || r.Removed[0] != idOf(t, sets[1])) {
+			t.Errorf("removed %v", r.Removed)
+		}
+	}
+	r, err := publish.Fetch(t.Context(), publish.FetchOptions{Source: repository + ":prod", Dir: t.TempDir(), Retry: quick})
+	if err != nil || r.ID != idOf(t, sets[0]) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, bad := range []string{":" + idOf(t, sets[0]), "@sha256:" + strings.Repeat("0", 64)} {
+		opt.Dest = repository + bad
+		if _, err := publish.Publish(t.Context(), opt); err == nil || !strings.Contains(err.Error(), "one set for good") {
+			t.Errorf("%s: %v", bad, err)
+		}
+		if _, err := publish.Rollback(t.Context(), opt, idOf(t, sets[3])); err == nil || !strings.Contains(err.Error(), "one set for good") {
+			t.Errorf("rollback at %s: %v", bad, err)
+		}
+	}
 }

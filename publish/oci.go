@@ -87,6 +87,15 @@ func openOCI(dest string) (*remote.Repository, string, error) {
 	return repo, tag, nil
 }
 
+// openOwnTag opens a destination whose tag is the user's to move.
+func openOwnTag(dest string) (*remote.Repository, string, error) {
+	repo, tag, err := openOCI(dest)
+	if err == nil && (idPattern.MatchString(tag) || strings.Contains(tag, ":")) {
+		err = fmt.Errorf("%s: %s names one set for good: publish to a tag of another form, such as :prod", dest, tag)
+	}
+	return repo, tag, err
+}
+
 func isLoopback(hostPort string) bool {
 	host := hostPort
 	if h, _, err := net.SplitHostPort(hostPort); err == nil {
@@ -100,7 +109,7 @@ func isLoopback(hostPort string) bool {
 // under the set's id as tag, reads it back, and moves the tag.
 func publishOCI(ctx context.Context, opt Options, s *set) (*Result, error) {
 	start := opt.Now()
-	repo, tag, err := openOCI(opt.Dest)
+	repo, tag, err := openOwnTag(opt.Dest)
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 // listOCI reads the tags that are ids of sets.
@@ -27,7 +30,7 @@ func listOCI(ctx context.Context, opt Options) (*Index, error) {
 		}
 		return nil
 	})
-	if errors.Is(err, errdef.ErrNotFound) {
+	if isNotFound(err) {
 		return x, nil
 	}
 	if err != nil {
@@ -47,6 +50,12 @@ func listOCI(ctx context.Context, opt Options) (*Index, error) {
 		x.Current, _ = setOf(ctx, repo, desc)
 	}
 	return x, nil
+}
+
+// isNotFound: a repository that nothing was pushed to, or a tag that is not there.
+func isNotFound(err error) bool {
+	var answer *errcode.ErrorResponse
+	return errors.Is(err, errdef.ErrNotFound) || errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
 }
 
 func entryOf(id string, m *ocispec.Manifest) Entry {
@@ -70,7 +79,7 @@ func rollbackOCI(ctx context.Context, opt Options, id string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	repo, tag, err := openOCI(opt.Dest)
+	repo, tag, err := openOwnTag(opt.Dest)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +97,7 @@ func rollbackOCI(ctx context.Context, opt Options, id string) (*Result, error) {
 }
 
 // pruneOCI deletes manifests; the registry's own garbage collection frees the
-// blobs.
+// blobs. Sets that other tags name stay, and do not count.
 func pruneOCI(ctx context.Context, opt Options) (removed []string, err error) {
 	x, err := listOCI(ctx, opt)
 	if err != nil || opt.Keep <= 0 {
@@ -98,13 +107,48 @@ func pruneOCI(ctx context.Context, opt Options) (removed []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range x.excess(opt.Keep) {
+	used, err := tagged(ctx, repo, x)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range x.excess(opt.Keep, used) {
 		if err := deleteTag(ctx, repo, id); err != nil {
 			return removed, fmt.Errorf("removing set %s: %w (the registry has to allow deletion)", id, err)
 		}
 		removed = append(removed, id)
 	}
 	return removed, nil
+}
+
+// tagged are the sets that have another tag than their id: deleting a manifest
+// takes all its tags away.
+func tagged(ctx context.Context, repo *remote.Repository, x *Index) (map[string]bool, error) {
+	digests := map[digest.Digest]bool{}
+	err := repo.Tags(ctx, "", func(tags []string) error {
+		for _, t := range tags {
+			if idPattern.MatchString(t) {
+				continue
+			}
+			desc, err := repo.Resolve(ctx, t)
+			if err != nil && !isNotFound(err) {
+				return fmt.Errorf("looking what the tag %s means: %w", t, err)
+			}
+			digests[desc.Digest] = true
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, e := range x.Sets {
+		desc, err := repo.Resolve(ctx, e.ID)
+		if err != nil && !isNotFound(err) {
+			return nil, err
+		}
+		used[e.ID] = digests[desc.Digest]
+	}
+	return used, nil
 }
 
 func deleteTag(ctx context.Context, repo *remote.Repository, tag string) error {

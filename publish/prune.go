@@ -12,7 +12,7 @@ func (p *publisher) prune(ctx context.Context, keep int) (removed []string, err 
 	if keep <= 0 {
 		return nil, nil
 	}
-	for _, id := range p.index.excess(keep) {
+	for _, id := range p.index.excess(keep, nil) {
 		e := p.index.find(id)
 		e.Complete = false // nobody switches to what is being removed
 		if err := p.index.save(ctx, p.store); err != nil {
@@ -35,12 +35,12 @@ func (p *publisher) prune(ctx context.Context, keep int) (removed []string, err 
 	return removed, nil
 }
 
-// excess lists the sets to remove, the oldest first.
-func (x *Index) excess(keep int) (ids []string) {
+// excess lists the sets to remove, the oldest first; none that is in use.
+func (x *Index) excess(keep int, used map[string]bool) (ids []string) {
 	left := keep - 1 // besides the current one
 	for _, e := range slices.Backward(x.Sets) {
 		switch {
-		case e.ID == x.Current:
+		case e.ID == x.Current, used[e.ID]:
 		case e.Complete && left > 0:
 			left--
 		default:
