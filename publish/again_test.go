@@ -185,3 +185,25 @@ func TestRegistryTags(t *testing.T) {
 		}
 	}
 }
+
+// TestNewFolder: the destination's own folders need not be there.
+func TestNewFolder(t *testing.T) {
+	for _, kind := range servers {
+		if kind.name == "put" {
+			continue // whether folders appear is the server's affair
+		}
+		t.Run(kind.name, func(t *testing.T) {
+			s := kind.start(t)
+			dir := newSet(t, 1, 1, 5_000)
+			opt := s.options(dir)
+			before, query, _ := strings.Cut(opt.Dest, "?")
+			opt.Dest = before + "/new folder/ä+b"
+			if query != "" {
+				opt.Dest += "?" + query
+			}
+			_, err := publish.Publish(t.Context(), opt)
+			must(t, err)
+			whole(t, opt, "")
+		})
+	}
+}

@@ -25,6 +25,7 @@ import (
 
 	"hooksmith/build"
 	"hooksmith/publish/sign"
+	"hooksmith/publish/store"
 	"hooksmith/publish/verify"
 )
 
@@ -76,7 +77,7 @@ func openOCI(dest string) (*remote.Repository, string, error) {
 		return nil, "", err
 	}
 	repo.PlainHTTP = isLoopback(ref.Registry)
-	client := &auth.Client{Client: &http.Client{Transport: retry.NewTransport(nil)}, Cache: auth.NewCache()}
+	client := &auth.Client{Client: &http.Client{Transport: retry.NewTransport(store.Transport())}, Cache: auth.NewCache()}
 	client.SetUserAgent("hooksmith")
 	docker, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
 	if err != nil {

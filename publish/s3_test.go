@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
+	"hooksmith/publish"
 	"hooksmith/publish/store"
 )
 
@@ -40,5 +42,38 @@ func TestS3Large(t *testing.T) {
 		if want := sha256.Sum256(data); !bytes.Equal(h.Sum(nil), want[:]) {
 			t.Errorf("%s is not what was sent", name)
 		}
+	}
+}
+
+// sending counts what a flow counts as sent.
+type sending struct{ n atomic.Int64 }
+
+func (s *sending) Begin(string, int64) publish.Task { return s }
+func (s *sending) Add(n int64)                      { s.n.Add(n) }
+func (s *sending) Done(error)                       {}
+
+// TestS3ResumeCounts: parts that are compared and not sent again are not
+// counted as sent, nor held back by a limit.
+func TestS3ResumeCounts(t *testing.T) {
+	s := startS3(t)
+	const size = 40 << 20
+	dir := newSet(t, 1, 1, size)
+	opt := s.options(dir)
+	opt.Retry.Tries = 1
+	opt.Dest = s.dest(newCutter(t, s.addr, 36<<20).addr) // beyond the second part at least
+	if _, err := publish.Publish(t.Context(), opt); err == nil {
+		t.Fatal("published through a connection that was cut")
+	}
+	opt = s.options(dir)
+	must(t, publish.Unlock(t.Context(), opt))
+	shown := &sending{}
+	opt.Observer = shown
+	r, err := publish.Publish(t.Context(), opt)
+	must(t, err)
+	if r.Sent > size || shown.n.Load() > size+2*kernelSize {
+		t.Errorf("%d bytes sent, %d shown, of %d", r.Sent, shown.n.Load(), size)
+	}
+	if r.Sent > size-(1<<20) {
+		t.Logf("no part was left to resume: %d bytes sent", r.Sent)
 	}
 }

@@ -51,7 +51,7 @@ func openAzure(u *url.URL, a Access) (*azure, error) {
 			return nil, err
 		}
 	}
-	transport := newTransport()
+	transport := Transport()
 	opt := &container.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport: &http.Client{Transport: &polite{transport}},
 		Retry:     policy.RetryOptions{MaxRetries: -1}, // Patience repeats

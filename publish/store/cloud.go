@@ -25,13 +25,13 @@ func prefixOf(u *url.URL) string {
 	return ""
 }
 
-// newTransport has room for parallel uploads, and gives up on servers that
-// accept a connection and then say nothing.
-func newTransport() *http.Transport {
+// Transport has room for parallel uploads, and gives up on servers that accept
+// a connection and then say nothing, or stop in the middle.
+func Transport() *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	t.DialContext = stalling((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext, stallTime)
 	t.MaxIdleConnsPerHost = 16
-	t.ResponseHeaderTimeout = 5 * time.Minute // completing an upload takes some servers long
+	t.ResponseHeaderTimeout = stallTime
 	t.WriteBufferSize, t.ReadBufferSize = 128<<10, 128<<10
 	return t
 }

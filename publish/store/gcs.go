@@ -56,7 +56,7 @@ func openGS(ctx context.Context, u *url.URL, a Access) (*gcs, error) {
 		return nil, fmt.Errorf("endpoint %q: write it as https://HOST", endpoint)
 	}
 	g := &gcs{base: base.JoinPath("/", u.Host), bucket: u.Host, prefix: prefixOf(u)}
-	transport := http.RoundTripper(&polite{newTransport()})
+	transport := http.RoundTripper(&polite{Transport()})
 	if emulator == "" {
 		// Tokens are fetched again while a set is published, also to give the lock
 		// back after ctx has ended.

@@ -28,7 +28,7 @@ func openHTTP(u *url.URL, a Access) *site {
 	base := *u
 	base.Path = strings.TrimRight(base.Path, "/")
 	base.User = nil
-	s := &site{client: &http.Client{Transport: &polite{newTransport()}}, base: &base}
+	s := &site{client: &http.Client{Transport: &polite{Transport()}}, base: &base}
 	if u.User != nil {
 		s.user = u.User.Username()
 		s.pass, _ = u.User.Password()
@@ -141,6 +141,21 @@ func (s *site) mkcol(ctx context.Context, dir string) error {
 	return s.exec(ctx, "MKCOL", dir+"/", nil, nil, http.StatusCreated, http.StatusOK, http.StatusMethodNotAllowed)
 }
 
+// mkBase makes the folders of the destination itself, from the top: what is
+// there answers 405, what we may not touch 403 or 401.
+func (s *site) mkBase(ctx context.Context) error {
+	base := *s.base
+	base.Path = ""
+	root := &site{client: s.client, base: &base, user: s.user, pass: s.pass}
+	dir := ""
+	var last error
+	for _, part := range strings.Split(strings.Trim(s.base.Path, "/"), "/") {
+		dir = path.Join(dir, part)
+		last = root.exec(ctx, "MKCOL", dir+"/", nil, nil, http.StatusCreated, http.StatusOK, http.StatusMethodNotAllowed)
+	}
+	return last
+}
+
 // move is COPY or MOVE of one file over another.
 func (s *site) move(ctx context.Context, method, from, to string) error {
 	err := s.exec(ctx, method, from, map[string]string{"Destination": s.url(to), "Overwrite": "T"}, nil, written...)
@@ -180,7 +195,11 @@ func (s *site) Copy(ctx context.Context, from, to string) error {
 // WebDAV servers make at most once. Servers without get If-None-Match.
 func (s *site) Create(ctx context.Context, name string, data []byte) error {
 	if parent := path.Dir(name); parent != "." {
-		if err := s.mkcol(ctx, parent); err != nil && !unsupportedStatus(err) {
+		err := s.mkcol(ctx, parent)
+		if isStatus(err, http.StatusConflict) && s.mkBase(ctx) == nil { // RFC 4918, 9.3.1: no parent
+			err = s.mkcol(ctx, parent)
+		}
+		if err != nil && !unsupportedStatus(err) {
 			return err
 		}
 	}
@@ -209,8 +228,12 @@ func (s *site) Create(ctx context.Context, name string, data []byte) error {
 }
 
 func unsupportedStatus(err error) bool {
+	return isStatus(err, http.StatusMethodNotAllowed) || isStatus(err, http.StatusNotImplemented)
+}
+
+func isStatus(err error, code int) bool {
 	var status *StatusError
-	return errors.As(err, &status) && (status.Code == http.StatusMethodNotAllowed || status.Code == http.StatusNotImplemented)
+	return errors.As(err, &status) && status.Code == code
 }
 
 // Get reads a range, or as much of the whole as a server without ranges sends.

@@ -32,9 +32,14 @@ func (e *StatusError) Hint() string {
 	case http.StatusMethodNotAllowed:
 		return "the server takes no uploads here: switch WebDAV on (nginx: dav_methods PUT DELETE MKCOL COPY MOVE; create_full_put_path on;)"
 	case http.StatusInsufficientStorage:
-		return "the server's disk is full: remove old sets with --keep N"
+		return "the server's disk is full: remove old sets with: hooksmith publish DESTINATION --prune --keep N"
 	case http.StatusRequestEntityTooLarge:
 		return "the server limits the size of uploads (nginx: client_max_body_size 0;)"
+	case http.StatusConflict:
+		return "a folder above it is missing, and the server does not let us make it: make the destination's folder there"
+	}
+	if e.Code >= 500 {
+		return "the server's own log says why (nginx answers 500 to uploads into folders that are not there, without MKCOL or create_full_put_path on;)"
 	}
 	return ""
 }

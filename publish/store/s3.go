@@ -52,7 +52,7 @@ func openS3(ctx context.Context, u *url.URL) (*bucket, error) {
 		cfg.Region = "us-east-1" // what servers other than Amazon's expect
 	}
 	pathStyle = pathStyle || cfg.BaseEndpoint != nil // AWS_ENDPOINT_URL
-	transport := newTransport()
+	transport := Transport()
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		transport.TLSClientConfig = b.GetTransport().TLSClientConfig // AWS_CA_BUNDLE
 	}

@@ -115,7 +115,7 @@ func (b *bucket) sendParts(ctx context.Context, key, id string, length, size int
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if p, ok := have[number]; ok && isPart(p, io.NewSectionReader(content, int64(i)*length, n)) {
+			if p, ok := have[number]; ok && isPart(p, io.NewSectionReader(quiet(content), int64(i)*length, n)) {
 				mu.Lock()
 				defer mu.Unlock()
 				parts[i] = types.CompletedPart{ETag: p.ETag, PartNumber: &number}

@@ -38,22 +38,21 @@ func dialSSH(ctx context.Context, u *url.URL, a Access) (*ssh.Client, error) {
 	if user == "" {
 		user = a.env("USER")
 	}
-	conn, err := (&net.Dialer{Timeout: sshTimeout}).DialContext(ctx, "tcp", address)
+	conn, err := stalling((&net.Dialer{Timeout: sshTimeout}).DialContext, stallTime)(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	handshake, cancel := context.WithTimeout(ctx, sshTimeout)
+	defer cancel()
+	stop := context.AfterFunc(handshake, func() { _ = conn.Close() })
 	defer stop()
-	if err := conn.SetDeadline(time.Now().Add(sshTimeout)); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
 	c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
 		User: user, Auth: auth, HostKeyCallback: check, HostKeyAlgorithms: algorithms})
+	if err != nil && handshake.Err() != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("%s took the connection and is no SSH server within %v: %w", address, sshTimeout, err)
+	}
 	if err != nil {
 		return nil, errors.Join(explainSSH(err, address), conn.Close())
-	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return nil, errors.Join(err, c.Close())
 	}
 	return ssh.NewClient(c, channels, requests), nil
 }

@@ -56,6 +56,21 @@ type Local interface {
 	File() (f *os.File, count func(n int64))
 }
 
+// Measured is Content that counts, and holds back, what is read of it.
+type Measured interface {
+	Content
+	// Quiet is the same for what is not sent.
+	Quiet() Content
+}
+
+// quiet is content that is read here alone.
+func quiet(c Content) Content {
+	if m, ok := c.(Measured); ok {
+		return m.Quiet()
+	}
+	return c
+}
+
 // reader is content as a stream.
 func reader(c Content, size int64) *io.SectionReader { return io.NewSectionReader(c, 0, size) }
 
