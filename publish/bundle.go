@@ -154,6 +154,9 @@ func fetchBundle(ctx context.Context, opt FetchOptions) (*Fetched, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", opt.Source, err)
 	}
+	if err := os.MkdirAll(opt.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder: %w", err)
+	}
 	f := newFlow(opt.RateLimit, opt.Observer)
 	recorded := recordedIn(opt.Dir)
 	got := make([]build.File, len(files))

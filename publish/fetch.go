@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -59,8 +60,8 @@ func Fetch(ctx context.Context, opt FetchOptions) (*Fetched, error) {
 	common := Options{Retry: opt.Retry, Parallel: opt.Parallel, Now: opt.Now, Log: opt.Log}
 	common.fill()
 	opt.Retry, opt.Parallel, opt.Now = common.Retry, common.Parallel, common.Now
-	if err := os.MkdirAll(opt.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("making the folder: %w", err)
+	if opt.Dir == "" {
+		return nil, errors.New("no folder to fetch into: name one")
 	}
 	if isBundle(opt.Source) {
 		return fetchBundle(ctx, opt)
@@ -71,6 +72,7 @@ func Fetch(ctx context.Context, opt FetchOptions) (*Fetched, error) {
 	if st, err := os.Stat(opt.Source); !strings.Contains(opt.Source, "://") && (err != nil || !st.IsDir()) {
 		return nil, fmt.Errorf("%s: neither a folder nor a bundle (.yaml) nor a URL", opt.Source)
 	}
+	opt.Access.Existing = true
 	st, err := store.Open(ctx, opt.Source, opt.Access)
 	if err != nil {
 		return nil, err
@@ -82,13 +84,9 @@ func Fetch(ctx context.Context, opt FetchOptions) (*Fetched, error) {
 // fetchStore reads hook.json and then, if there is a folder of that set's id,
 // everything from there: whatever is published meanwhile.
 func fetchStore(ctx context.Context, opt FetchOptions, s store.Store) (*Fetched, error) {
-	head, err := verify.Head(ctx, storeSource{s, ""}, opt.Key)
+	head, prefix, err := headOf(ctx, s, opt.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", opt.Source, err)
-	}
-	prefix := ""
-	if again, err := readSmall(ctx, s, head.ID+"/"+build.ManifestName, verify.MaxManifest); err == nil && verify.ID(again) == head.ID {
-		prefix = head.ID + "/"
 	}
 	open := func(ctx context.Context, o Object, off int64) (io.ReadCloser, error) {
 		return s.Get(ctx, prefix+o.Name, off, -1)
@@ -105,6 +103,23 @@ func fetchStore(ctx context.Context, opt FetchOptions, s store.Store) (*Fetched,
 		small[name] = data
 	}
 	return fetchSet(ctx, opt, head, small, open)
+}
+
+// headOf reads hook.json, and its signature if there is a key: below the set's
+// id, where nothing changes in a switch, else under the stable names.
+func headOf(ctx context.Context, s store.Store, key *sign.PublicKey) (head *verify.Report, prefix string, err error) {
+	raw, err := readSmall(ctx, s, build.ManifestName, verify.MaxManifest)
+	if err != nil {
+		return nil, "", fmt.Errorf("opening %s: %w", build.ManifestName, err)
+	}
+	prefix = verify.ID(raw) + "/"
+	if again, err := readSmall(ctx, s, prefix+build.ManifestName, verify.MaxManifest); err == nil && bytes.Equal(again, raw) {
+		if head, err = verify.Head(ctx, storeSource{s, prefix}, key); err == nil {
+			return head, prefix, nil
+		}
+	}
+	head, err = verify.Head(ctx, storeSource{s, ""}, key)
+	return head, "", err
 }
 
 // storeSource is a store as verify wants it.
@@ -189,9 +204,15 @@ func fetchSet(ctx context.Context, opt FetchOptions, head *verify.Report, small 
 		return nil, err
 	}
 	result := &Fetched{ID: head.ID, Signed: head.Signature != nil}
+	if head.Signed != nil {
+		small[sign.Name] = head.Signed // the one that was verified
+	}
 	result.Omitted, err = vouched(head, small)
 	if err != nil {
 		return nil, err
+	}
+	if err := os.MkdirAll(opt.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder: %w", err)
 	}
 	f := newFlow(opt.RateLimit, opt.Observer)
 	d := &downloads{opt: opt, flow: f, open: open}
@@ -300,7 +321,11 @@ func (d *downloads) resume(ctx context.Context, o Object, task Task) (err error)
 	if err != nil {
 		return err
 	}
-	if off < o.Size {
+	if off == o.Size {
+		if err := f.Truncate(off); err != nil { // whatever wrote more there
+			return err
+		}
+	} else {
 		rc, err := d.open(ctx, o, off)
 		if err != nil {
 			return fmt.Errorf("fetching %s: %w", o.Name, err)

@@ -151,3 +151,11 @@ func until(t testing.TB, what string, ok func() bool) {
 		}
 	}
 }
+
+func sumOfFile(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

@@ -23,6 +23,7 @@ const (
 type BusyError struct {
 	By    string    // who, as far as known
 	Until time.Time // when the lock ends by itself; zero: with the process
+	Stays bool      // nothing says whose it is: it may be the rest of one that was killed as it began
 }
 
 func (e *BusyError) Error() string {
@@ -34,6 +35,9 @@ func (e *BusyError) Error() string {
 
 // Hint says when to try again.
 func (e *BusyError) Hint() string {
+	if e.Stays {
+		return "try again when it is done; if none runs, remove what is left of its lock with --unlock"
+	}
 	if e.Until.IsZero() {
 		return "try again when it is done"
 	}
@@ -103,7 +107,7 @@ func (l *lock) acquire(ctx context.Context) error {
 	if held.Nonce == l.mine.Nonce { // the answer to a first try was lost
 		return nil
 	}
-	busy := &BusyError{By: held.By, Until: held.Until}
+	busy := &BusyError{By: held.By, Until: held.Until, Stays: held.Nonce == ""}
 	if held.Nonce == "" || l.now().Before(held.Until) {
 		return busy
 	}

@@ -97,6 +97,7 @@ func Rollback(ctx context.Context, opt Options, id string) (*Result, error) {
 	if strings.HasPrefix(opt.Dest, ociScheme) {
 		return rollbackOCI(ctx, opt, id)
 	}
+	opt.Access.Existing = true
 	var result *Result
 	err := locked(ctx, opt, func(ctx context.Context, p *publisher) error {
 		e, err := p.index.resolve(id)
@@ -121,6 +122,7 @@ func Prune(ctx context.Context, opt Options) (removed []string, err error) {
 	if strings.HasPrefix(opt.Dest, ociScheme) {
 		return pruneOCI(ctx, opt)
 	}
+	opt.Access.Existing = true
 	err = locked(ctx, opt, func(ctx context.Context, p *publisher) error {
 		removed, err = p.prune(ctx, opt.Keep)
 		return err
@@ -134,6 +136,7 @@ func List(ctx context.Context, opt Options) (*Index, error) {
 	if strings.HasPrefix(opt.Dest, ociScheme) {
 		return listOCI(ctx, opt)
 	}
+	opt.Access.Existing = true
 	st, err := store.Open(ctx, opt.Dest, opt.Access)
 	if err != nil {
 		return nil, err
@@ -148,6 +151,7 @@ func Unlock(ctx context.Context, opt Options) error {
 	if strings.HasPrefix(opt.Dest, ociScheme) {
 		return errors.New("a registry has no lock")
 	}
+	opt.Access.Existing = true
 	st, err := store.Open(ctx, opt.Dest, opt.Access)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func Where(dest, public string) string {
 	if err != nil || !isURL {
 		return ""
 	}
-	path := strings.TrimRight(u.Path, "/")
+	path := strings.TrimRight(u.EscapedPath(), "/")
 	switch u.Scheme {
 	case "http", "https":
 		return u.Scheme + "://" + u.Host + path
@@ -60,13 +60,24 @@ func Checkable(dest string) string {
 // ServeHint says how hooksmith serve gets at what was published.
 func ServeHint(dest string) string {
 	if dir := Checkable(dest); dir != "" && !strings.Contains(dir, "://") {
-		return "serve it: hooksmith serve --artifacts " + dir
+		return "serve it: hooksmith serve --artifacts " + shellWord(dir)
 	}
 	if u, isURL, err := store.Parse(dest); err == nil && isURL {
 		u.User = nil
 		dest = u.String()
 	}
-	return fmt.Sprintf("serve it: hooksmith fetch '%s' out/mirror && hooksmith serve --artifacts out/mirror", dest)
+	return fmt.Sprintf("serve it: hooksmith fetch %s out/mirror && hooksmith serve --artifacts out/mirror", shellWord(dest))
+}
+
+// shellWord is a word as a shell takes it.
+func shellWord(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:,@%=", r)
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
+		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	}
+	return s
 }
 
 // SignFolder signs the artifacts in a folder, after reading all of them.

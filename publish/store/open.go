@@ -15,6 +15,7 @@ import (
 type Access struct {
 	Home      string                          // the user's home folder: .netrc, .ssh
 	LookupEnv func(key string) (string, bool) // NETRC, SSH_AUTH_SOCK, USER; nil: nothing is set
+	Existing  bool                            // a folder that is not there is not made: fs.ErrNotExist, from Open or from what is read
 }
 
 func (a Access) env(key string) string {
@@ -37,12 +38,12 @@ func Open(ctx context.Context, dest string, a Access) (Store, error) {
 		return nil, err
 	}
 	if !isURL {
-		return NewFolder(dest)
+		return openFolder(dest, a)
 	}
 	var s Store
 	switch u.Scheme {
 	case "file":
-		return NewFolder(filepath.FromSlash(u.Path))
+		return openFolder(filepath.FromSlash(u.Path), a)
 	case "s3":
 		s, err = openS3(ctx, u)
 	case "gs":
@@ -60,6 +61,17 @@ func Open(ctx context.Context, dest string, a Access) (Store, error) {
 		return nil, fmt.Errorf("opening %s: %w", u.Redacted(), err)
 	}
 	return s, nil
+}
+
+func openFolder(dir string, a Access) (Store, error) {
+	if a.Existing {
+		if info, err := os.Stat(dir); err != nil {
+			return nil, err
+		} else if !info.IsDir() {
+			return nil, fmt.Errorf("%s is no folder", dir)
+		}
+	}
+	return NewFolder(dir)
 }
 
 // Parse tells a URL from a folder's path. Errors do not have the password.

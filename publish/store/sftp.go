@@ -42,6 +42,9 @@ func openSFTP(ctx context.Context, u *url.URL, a Access) (*remote, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.Existing {
+		return r, nil
+	}
 	return r, r.mkdir(c, r.dir)
 }
 

@@ -30,6 +30,7 @@ type Report struct {
 	Manifest  *build.Manifest
 	Raw       []byte          // hook.json as it is
 	Signature *sign.Signature // nil without Options.Key
+	Signed    []byte          // the signature as it is; nil without Options.Key
 	Files     []Result        // artifacts by name, then the documents that are there
 }
 
@@ -99,6 +100,7 @@ func Head(ctx context.Context, src Source, key *sign.PublicKey) (*Report, error)
 		if r.Signature, err = sign.Verify(key, raw, signature); err != nil {
 			return nil, fmt.Errorf("%s: %w", sign.Name, err)
 		}
+		r.Signed = signature
 	}
 	if r.Manifest, err = ParseManifest(raw); err != nil {
 		return nil, err
