@@ -55,7 +55,10 @@ works for some. Each comes with the way out.`,
 }
 
 func (a *app) check(cmd *cobra.Command, target string, f checkFlags) error {
-	opt := check.Options{Arch: f.arch, RAMMiB: f.ram, Worker: f.worker, NoWorker: f.forWho == "tinkerbell"}
+	if err := refuseEmpty(cmd); err != nil {
+		return err
+	}
+	opt := check.Options{Begin: a.download, Arch: f.arch, RAMMiB: f.ram, Worker: f.worker, NoWorker: f.forWho == "tinkerbell"}
 	if f.ram < 0 {
 		return usagef("--ram %d: give a number of MiB, for example 2048", f.ram)
 	}
@@ -83,6 +86,12 @@ func (a *app) check(cmd *cobra.Command, target string, f checkFlags) error {
 		err = fmt.Errorf("%s: %s", target, report.Summary())
 	}
 	return err
+}
+
+// download shows one as it goes.
+func (a *app) download(name string, size int64) (add func(n int64), done func(err error)) {
+	task := a.progress.Begin(name, max(size, 0))
+	return task.Add, task.Done
 }
 
 func readRoots(path string) (*x509.CertPool, error) {

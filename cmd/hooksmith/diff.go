@@ -28,6 +28,9 @@ The exit code is 0 if both hold the same and 1 if they differ.`,
   hooksmith diff old out/hook --json | jq -r '.packages[] | .what + " " + .from + " -> " + .to'`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			d, err := a.diff(cmd.Context(), args, id)
 			if err != nil {
 				return err

@@ -28,6 +28,9 @@ the same address is refused later.`,
   hooksmith fetch https://anywhere-assets.eks.amazonaws.com/releases/bundles/1/manifest.yaml /srv/hook --kube-version 1.31`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			common, err := o.options(a)
 			if err != nil {
 				return err

@@ -57,6 +57,9 @@ func addColour(cmd *cobra.Command, value *string) {
 }
 
 func (a *app) inspect(cmd *cobra.Command, ref string, f inspectFlags) (err error) {
+	if err := refuseEmpty(cmd); err != nil {
+		return err
+	}
 	set, err := inspect.Open(cmd.Context(), ref, a.chosen(f.id))
 	if err != nil {
 		return err
@@ -84,11 +87,9 @@ func (a *app) inspect(cmd *cobra.Command, ref string, f inspectFlags) (err error
 	return report.WriteText(a.stdout, a.style(f.colour, f.all))
 }
 
-// chosen is the choice of a build, with downloads told on stderr.
+// chosen is the choice of a build, with downloads shown on stderr.
 func (a *app) chosen(id string) inspect.Choice {
-	return inspect.Choice{ID: id, Progress: func(name string, size int64) {
-		a.log.Info("downloaded", "url", name, "bytes", size)
-	}}
+	return inspect.Choice{ID: id, Begin: a.download}
 }
 
 // style is how wide stdout is and whether it has colours.

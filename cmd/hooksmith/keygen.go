@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -44,31 +46,58 @@ that long, 1 GiB of memory, as it does with minisign.`,
 }
 
 func (a *app) keygen(path, password string, force bool) error {
+	if _, err := os.Lstat(path); err == nil && !force { // before its public half is written
+		return withHint(fmt.Errorf("%s: %w", path, fs.ErrExist), "name another file, or replace it with --force: what it signed can then not be signed again")
+	}
 	public, private, err := sign.Generate(rand.Reader, password)
 	if err != nil {
 		return err
-	}
-	mode := os.O_EXCL
-	if force {
-		mode = os.O_TRUNC
 	}
 	for _, f := range []struct {
 		path string
 		data []byte
 		perm os.FileMode
-	}{{path, private, 0o600}, {path + ".pub", public, 0o644}} {
-		out, err := os.OpenFile(f.path, os.O_CREATE|os.O_WRONLY|mode, f.perm)
-		if err != nil {
-			return withHint(err, "name another file, or replace it with --force: what it signed can then not be signed again")
+	}{{path + ".pub", public, 0o644}, {path, private, 0o600}} {
+		if force { // whatever mode the old one had
+			err = replaceFile(f.path, f.data, f.perm)
+		} else {
+			err = createFile(f.path, f.data, f.perm)
 		}
-		_, err = out.Write(f.data)
-		if err := errors.Join(err, out.Close()); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			err = withHint(err, "name another file, or replace it with --force: what it signed can then not be signed again")
+		}
+		if err != nil {
 			return err
 		}
 	}
 	fmt.Fprintf(a.stderr, "%s: keep it secret; %s.pub: give it to those who verify\n", path, path)
 	_, err = a.stdout.Write(public)
 	return err
+}
+
+// createFile writes a file that was not there; half a file is removed.
+func createFile(path string, data []byte, perm os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
+
+func replaceFile(path string, data []byte, perm os.FileMode) (err error) {
+	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(perm))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Cleanup()) }()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }
 
 // newPassword asks twice.

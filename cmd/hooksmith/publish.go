@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -44,6 +46,9 @@ func (o *transferFlags) options(a *app) (publish.Options, error) {
 	return opt, nil
 }
 
+// leastRate is that of a line on which servers do not give up.
+const leastRate = 4000
+
 // parseRate reads bytes per second, with k, M or G for powers of 1000.
 func parseRate(s string) (int64, error) {
 	if s == "" {
@@ -55,8 +60,8 @@ func parseRate(s string) (int64, error) {
 		number = s[:i]
 	}
 	n, err := strconv.ParseFloat(number, 64)
-	if err != nil || !(n*factor >= 1 && n*factor < math.MaxInt64) {
-		return 0, usagef("--limit-rate %q: give bytes per second, such as 500k or 20M", s)
+	if err != nil || !(n*factor >= leastRate && n*factor < math.MaxInt64) {
+		return 0, usagef("--limit-rate %q: give bytes per second, such as 500k or 20M, and no less than 4k", s)
 	}
 	return int64(n * factor), nil
 }
@@ -75,9 +80,10 @@ func (t transfers) Begin(name string, total int64) publish.Task { return t.p.Beg
 // publishFlags are those of publish alone.
 type publishFlags struct {
 	transferFlags
-	from, signKey, rollback, url  string
-	keep                          int
-	list, unlock, asJSON, noCheck bool
+	from, signKey, rollback, url string
+	keep                         int
+	list, unlock, prune          bool
+	asJSON, noCheck              bool
 }
 
 func newPublish(a *app) *cobra.Command {
@@ -104,9 +110,13 @@ it. What is there already is not moved again. Of two publishers at once, one is 
   hooksmith publish 's3://hookos/prod?endpoint=http://minio:9000' --keep 5
   hooksmith publish oci://registry.example.com/hookos:prod --from out/rack-7
   hooksmith publish /srv/www/hook --list
-  hooksmith publish /srv/www/hook --rollback 4f1c`,
+  hooksmith publish /srv/www/hook --rollback 4f1c
+  hooksmith publish /srv/www/hook --prune --keep 2`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.validate(cmd, args[0]); err != nil {
+				return err
+			}
 			opt, err := o.options(a)
 			if err != nil {
 				return err
@@ -129,17 +139,42 @@ func (o *publishFlags) add(cmd *cobra.Command) {
 	f.BoolVar(&o.noCheck, "no-check", false, "do not try the result as machines would")
 	f.BoolVar(&o.list, "list", false, "list the sets that are published, and do nothing")
 	f.StringVar(&o.rollback, "rollback", "", "switch back to the set with this `ID`, or the beginning of one")
+	f.BoolVar(&o.prune, "prune", false, "remove old sets so that --keep are left, and publish nothing")
 	f.BoolVar(&o.unlock, "unlock", false, "remove the lock of a publisher that was killed")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
-	cmd.MarkFlagsMutuallyExclusive("list", "rollback", "unlock")
-	cmd.MarkFlagsMutuallyExclusive("sign", "rollback")
+	cmd.MarkFlagsMutuallyExclusive("list", "rollback", "unlock", "prune")
+	for _, instead := range []string{"list", "rollback", "unlock", "prune"} { // of publishing
+		cmd.MarkFlagsMutuallyExclusive(instead, "from")
+		cmd.MarkFlagsMutuallyExclusive(instead, "sign")
+		if instead != "prune" {
+			cmd.MarkFlagsMutuallyExclusive(instead, "keep")
+		}
+	}
+}
+
+// validate refuses what would be found out after publishing, or would do
+// something else than was meant.
+func (o *publishFlags) validate(cmd *cobra.Command, dest string) error {
+	if err := refuseEmpty(cmd); err != nil {
+		return err
+	}
+	given := cmd.Flags().Changed("keep")
+	switch {
+	case dest == "":
+		return usagef("the destination is empty: is a shell variable unset? Name a folder or a URL")
+	case given && o.keep < 1:
+		return usagef("--keep %d: give the number of sets that stay, 1 or more", o.keep)
+	case o.prune && !given:
+		return usagef("--prune: say with --keep how many sets stay")
+	}
+	if u, err := url.Parse(o.url); o.url != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return usagef("--url %s: give an absolute URL such as http://192.168.2.1/hook", o.url)
+	}
+	return nil
 }
 
 func (o *publishFlags) run(cmd *cobra.Command, a *app, opt publish.Options) error {
 	ctx := cmd.Context()
-	if o.keep < 0 {
-		return usagef("--keep %d: give the number of sets that stay, 1 or more", o.keep)
-	}
 	var err error
 	if o.signKey != "" {
 		if opt.Key, err = a.privateKey(o.signKey); err != nil {
@@ -151,12 +186,17 @@ func (o *publishFlags) run(cmd *cobra.Command, a *app, opt publish.Options) erro
 		return a.listSets(ctx, opt, o.asJSON)
 	case o.unlock:
 		return publish.Unlock(ctx, opt)
+	case o.prune:
+		return o.pruneSets(ctx, a, opt)
 	}
 	var result *publish.Result
 	if o.rollback != "" {
 		result, err = publish.Rollback(ctx, opt, o.rollback)
 	} else {
 		result, err = publish.Publish(ctx, opt)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return withHint(err, "make room, or remove old sets: hooksmith publish %s --prune --keep 1", opt.Dest)
 	}
 	if err != nil {
 		return err
@@ -165,6 +205,25 @@ func (o *publishFlags) run(cmd *cobra.Command, a *app, opt publish.Options) erro
 		return err
 	}
 	return o.check(ctx, a, opt.Dest, result)
+}
+
+func (o *publishFlags) pruneSets(ctx context.Context, a *app, opt publish.Options) error {
+	removed, err := publish.Prune(ctx, opt)
+	for _, id := range removed {
+		fmt.Fprintf(a.stderr, "set %s removed\n", id)
+	}
+	if err != nil {
+		return err
+	}
+	if o.asJSON {
+		return a.printJSON(struct {
+			Removed []string `json:"removed"`
+		}{append([]string{}, removed...)})
+	}
+	if len(removed) == 0 {
+		fmt.Fprintln(a.stderr, "there was no set to remove")
+	}
+	return nil
 }
 
 func (o *publishFlags) print(a *app, dest string, r *publish.Result) error {
@@ -186,6 +245,8 @@ func (o *publishFlags) print(a *app, dest string, r *publish.Result) error {
 		if _, err := fmt.Fprintf(a.stdout, "hookImagesURLPath: %s%s\n", where, note); err != nil {
 			return err
 		}
+	} else if !strings.HasPrefix(dest, "oci://") {
+		fmt.Fprintln(a.stderr, "hookImagesURLPath is the URL at which a web server gives this: --url prints and checks it")
 	}
 	fmt.Fprintln(a.stderr, publish.ServeHint(dest))
 	return nil
@@ -207,7 +268,7 @@ func (o *publishFlags) check(ctx context.Context, a *app, dest string, r *publis
 		if !ok || arch != "x86_64" && arch != "aarch64" {
 			continue
 		}
-		report, err := check.Run(ctx, target, check.Options{Arch: arch, NoWorker: true})
+		report, err := check.Run(ctx, target, check.Options{Arch: arch, NoWorker: true, Begin: a.download})
 		if err != nil {
 			return err
 		}
@@ -232,6 +293,9 @@ func (a *app) listSets(ctx context.Context, opt publish.Options, asJSON bool) er
 	}
 	if asJSON {
 		return a.printJSON(x)
+	}
+	if len(x.Sets) == 0 {
+		fmt.Fprintln(a.stderr, "nothing was published there")
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 8, 2, ' ', 0)
 	for _, e := range x.Sets {

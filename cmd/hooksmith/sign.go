@@ -24,6 +24,9 @@ and compared with hook.json first.`,
   minisign -Vm out/hook/hook.json -p hook.key.pub`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			private, err := a.privateKey(key)
 			if err != nil {
 				return err

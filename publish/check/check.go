@@ -60,6 +60,9 @@ type Options struct {
 	Stall   time.Duration  // after so long without a byte a server counts as dead; 0: one minute
 	Slow    int64          // bytes per second below which a server is called slow; 0: 1 MiB
 	Now     time.Time      // zero: the current time
+	// Begin, if not nil, is told of each download of size bytes, -1 if that is
+	// not known, and of how it goes on.
+	Begin func(name string, size int64) (add func(n int64), done func(err error))
 	// Told, if not nil, gets each result as soon as it is there.
 	Told func(Result)
 }

@@ -172,7 +172,11 @@ func TestServers(t *testing.T) {
 				good(w, r)
 			}
 		}, warn: []string{"vmlinuz.redirect"}},
-		{name: "redirect for ever", serve: only(kernelFile, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }),
+		{name: "redirect to itself", serve: only(kernelFile, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) }),
+			fail: []string{"vmlinuz.head"}},
+		{name: "redirect for ever", serve: only(kernelFile, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path+"?x"+r.URL.RawQuery, http.StatusFound)
+		}),
 			warn: slices.Repeat([]string{"vmlinuz.redirect"}, 5), fail: []string{"vmlinuz.head"}},
 		{name: "truncated", serve: func(good http.HandlerFunc) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -163,6 +164,10 @@ func (p *probe) tryHead(ctx context.Context) (ok bool, err error) {
 		if err != nil || p.head.StatusCode/100 != 3 {
 			break
 		}
+		if target.String() == p.url.String() {
+			p.say("head", "HEAD", Fail, "publish under a name that answers itself", "%s redirects to itself", target.Redacted())
+			return false, nil
+		}
 		p.redirected(target)
 		p.url = target
 	}
@@ -202,9 +207,18 @@ func (p *probe) download(ctx context.Context) (ok bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if p.get, err = p.request(ctx, http.MethodGet, "get", nil, 0, f); err != nil || p.get == nil {
+	var to io.Writer = f
+	ended := func(error) {}
+	if p.opt.Begin != nil {
+		var add func(int64)
+		add, ended = p.opt.Begin(p.name, p.head.ContentLength)
+		to = &counted{f, add}
+	}
+	if p.get, err = p.request(ctx, http.MethodGet, "get", nil, 0, to); err != nil || p.get == nil {
+		ended(cmp.Or(err, errNoAnswer))
 		return false, err
 	}
+	ended(p.get.err)
 	p.size = p.get.read
 	rate := int64(float64(p.size) / max(p.get.took.Seconds(), 1e-6))
 	speed := fmt.Sprintf("%s in %.1f s, %s/s", inspect.Bytes(p.size), p.get.took.Seconds(), inspect.Bytes(rate))
@@ -224,6 +238,20 @@ func (p *probe) download(ctx context.Context) (ok bool, err error) {
 		p.say("get", "GET", Pass, "", "%s", speed)
 	}
 	return true, nil
+}
+
+var errNoAnswer = errors.New("no answer")
+
+// counted tells what goes through.
+type counted struct {
+	io.Writer
+	add func(n int64)
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	c.add(int64(n))
+	return n, err
 }
 
 // describe checks what the answers say about the file.

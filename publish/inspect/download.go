@@ -32,11 +32,7 @@ func (s *Set) download(ctx context.Context, u *url.URL, choice Choice) error {
 	}
 	s.closers = append(s.closers, func() error { return os.RemoveAll(dir) })
 	get := func(u *url.URL, name string, limit int64) error {
-		size, err := fetch(ctx, u, filepath.Join(dir, name), limit)
-		if err == nil && choice.Progress != nil {
-			choice.Progress(u.Redacted(), size)
-		}
-		return err
+		return fetch(ctx, u, filepath.Join(dir, name), limit, choice.Begin)
 	}
 	base := path.Base(u.Path)
 	if strings.HasPrefix(base, "vmlinuz") || strings.HasPrefix(base, "initramfs") || strings.HasPrefix(base, "initrd") {
@@ -112,7 +108,7 @@ const stall = time.Minute
 var errStalled = errors.New("the server has sent nothing for a minute")
 
 // fetch gets one file. A 404 is fs.ErrNotExist.
-func fetch(ctx context.Context, u *url.URL, to string, limit int64) (n int64, err error) {
+func fetch(ctx context.Context, u *url.URL, to string, limit int64, begin func(string, int64) (func(int64), func(error))) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(stall, func() { cancel(errStalled) })
@@ -124,12 +120,12 @@ func fetch(ctx context.Context, u *url.URL, to string, limit int64) (n int64, er
 	}()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -137,36 +133,46 @@ func fetch(ctx context.Context, u *url.URL, to string, limit int64) (n int64, er
 		if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusForbidden {
 			err = fmt.Errorf("%w (%w)", err, fs.ErrNotExist)
 		}
-		return 0, err
+		return err
 	}
-	return store(&watched{resp.Body, timer}, to, limit)
+	body := &watched{resp.Body, timer, nil}
+	if begin != nil {
+		add, done := begin(path.Base(to), resp.ContentLength)
+		body.add = add
+		defer func() { done(err) }()
+	}
+	return store(body, to, limit)
 }
 
 // watched pushes a timer back with every read.
 type watched struct {
 	io.Reader
 	timer *time.Timer
+	add   func(n int64) // nil: nobody counts
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.Reader.Read(p)
 	w.timer.Reset(stall)
+	if w.add != nil {
+		w.add(int64(n))
+	}
 	return n, err
 }
 
 // store writes at most limit bytes of r to a new file.
-func store(r io.Reader, to string, limit int64) (n int64, err error) {
+func store(r io.Reader, to string, limit int64) (err error) {
 	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	n, err = io.Copy(f, io.LimitReader(r, limit+1))
+	n, err := io.Copy(f, io.LimitReader(r, limit+1))
 	if err != nil {
-		return n, fmt.Errorf("downloading %s: %w", filepath.Base(to), err)
+		return fmt.Errorf("downloading %s: %w", filepath.Base(to), err)
 	}
 	if n > limit {
-		return n, fmt.Errorf("downloading %s: more than %d bytes", filepath.Base(to), limit)
+		return fmt.Errorf("downloading %s: more than %d bytes", filepath.Base(to), limit)
 	}
-	return n, nil
+	return nil
 }

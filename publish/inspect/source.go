@@ -51,8 +51,9 @@ type Choice struct {
 	ID string // output id: the ID in vmlinuz-ID and initramfs-ID
 	// TempDir takes what is downloaded, "" is the system's folder.
 	TempDir string
-	// Progress, if not nil, is told of every file that is downloaded.
-	Progress func(name string, size int64)
+	// Begin, if not nil, is told of every download of size bytes, -1 if that is
+	// not known, and of how it goes on.
+	Begin func(name string, size int64) (add func(n int64), done func(err error))
 }
 
 const defaultID = "x86_64"
@@ -71,6 +72,9 @@ func Open(ctx context.Context, ref string, choice Choice) (set *Set, err error) 
 		return set, set.download(ctx, u, choice)
 	}
 	path := strings.TrimPrefix(ref, "file://")
+	if scheme, _, ok := strings.Cut(path, "://"); ok {
+		return set, fmt.Errorf("%s is not looked into where it is: bring it into a folder first, with: hooksmith fetch '%s' FOLDER", scheme+"://", ref)
+	}
 	st, err := os.Stat(path)
 	if err != nil {
 		return set, fmt.Errorf("%w: give a kernel, an initramfs, a folder such as out/hook, or a URL", err)
@@ -111,6 +115,9 @@ func IsKernel(f *Artifact) bool {
 }
 
 func (s *Set) open(path string) (*Artifact, error) {
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() { // opening a pipe would wait for a writer
+		return nil, fmt.Errorf("%s is no regular file (%v)", path, st.Mode().Type())
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -119,9 +126,6 @@ func (s *Set) open(path string) (*Artifact, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file (%v)", path, st.Mode().Type())
 	}
 	return &Artifact{f, path, st.Size()}, nil
 }
