@@ -114,7 +114,7 @@ boot-test-arm64: build boot-needs serve-needs
 # (HOOKSMITH_KERNEL_COLD=1 compiles everything anew).
 kernel-test: build boot-needs
 	@scripts/install.sh dockerd=docker.io iptables=iptables debootstrap=debootstrap patch=patch make=make
-	HOOKSMITH_KERNEL=1 go test -count=1 -v -timeout 60m ./cmd/hooksmith/internal/kerneltest
+	HOOKSMITH_KERNEL=1 go test -count=1 -v -parallel 16 -timeout 60m ./cmd/hooksmith/internal/kerneltest
 
 clean:
 	rm -rf out bin guest/embedded/guest-linux-*

@@ -36,6 +36,17 @@ func (s Stage) reference() string {
 	return name + ":" + hex.EncodeToString(sum[:])[:12]
 }
 
+// MakeToolchain makes the image of the Builder's stage, unless the daemon has it,
+// as Open does: for those who open several workspaces at once.
+func (b *Builder) MakeToolchain(ctx context.Context) (ref string, err error) {
+	d, err := b.Docker.Connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer d.Close()
+	return b.toolchain(ctx, d)
+}
+
 // toolchain makes the image of a stage, unless the daemon has it.
 func (b *Builder) toolchain(ctx context.Context, d *docker.Daemon) (ref string, err error) {
 	stage := b.Stage

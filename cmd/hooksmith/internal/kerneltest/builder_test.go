@@ -41,7 +41,7 @@ func TestClassicBuilder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src, err := source.Open(t.Context(), l.trimmedSource(t))
+	src, err := source.Open(t.Context(), l.trimmed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,9 +19,10 @@ import (
 // cache, whether it may clean up or not.
 func TestKilled(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	for name, signal := range map[string]os.Signal{"interrupted": os.Interrupt, "killed": syscall.SIGKILL} {
 		t.Run(name, func(t *testing.T) {
-			cmd := l.command(t, l.kernelArgs("hook-vm-amd64", "--source", l.trimmedSource(t), "--force", "--progress", "plain")...)
+			cmd := l.command(t, l.kernelArgs("hook-vm-amd64", "--source", l.trimmed, "--force", "--progress", "plain")...)
 			out := &watched{}
 			cmd.Stdout, cmd.Stderr = out, out
 			if err := cmd.Start(); err != nil {
@@ -30,7 +31,7 @@ func TestKilled(t *testing.T) {
 			exited := make(chan struct{})
 			go func() { _ = cmd.Wait(); close(exited) }()
 			until(t, "the first object of the kernel", func() bool { return ended(exited) || out.has("\n  CC      ") })
-			if len(l.leftovers(t)) == 0 {
+			if len(l.leftovers(t, cmd)) == 0 {
 				t.Error("there is no container while it compiles: the label that is looked for is wrong")
 			}
 			if err := cmd.Process.Signal(signal); err != nil {
@@ -40,12 +41,12 @@ func TestKilled(t *testing.T) {
 			if code := cmd.ProcessState.ExitCode(); name == "interrupted" && code != 130 {
 				t.Errorf("exit code %d: %s", code, out)
 			}
-			if name == "interrupted" && len(l.leftovers(t)) > 0 {
-				t.Errorf("left behind: %q", l.leftovers(t))
+			if name == "interrupted" && len(l.leftovers(t, cmd)) > 0 {
+				t.Errorf("left behind: %q", l.leftovers(t, cmd))
 			}
 			// Nobody cleans up after a process that was killed: the container ends with its connection.
-			until(t, "the end of the container", func() bool { return len(l.leftovers(t)) == 0 })
-			tag := strings.TrimSpace(l.kernel(t, l.command(t, "kernel", "hook-vm-amd64", "--source", l.trimmedSource(t), "--print-tag")).stdout)
+			until(t, "the end of the container", func() bool { return len(l.leftovers(t, cmd)) == 0 })
+			tag := strings.TrimSpace(l.kernel(t, l.command(t, "kernel", "hook-vm-amd64", "--source", l.trimmed, "--print-tag")).stdout)
 			if _, err := l.daemon(t).ImageInspect(t.Context(), tag); err == nil {
 				t.Errorf("there is an image %s", tag)
 			}
@@ -99,7 +100,8 @@ func (w *watched) String() string {
 // left behind.
 func TestErrors(t *testing.T) {
 	l := needLab(t)
-	source := l.trimmedSource(t)
+	l.turn(t)
+	source := l.trimmed
 	dir := t.TempDir()
 	for _, tt := range []struct {
 		name string
@@ -124,10 +126,10 @@ func TestErrors(t *testing.T) {
 				t.Errorf("exit code %d: %s", r.code, r.stderr)
 			}
 			wantParts(t, r.stderr, tt.want...)
+			if found := l.leftovers(t, cmd); len(found) > 0 {
+				t.Errorf("left behind: %q", found)
+			}
 		})
-	}
-	if found := l.leftovers(t); len(found) > 0 {
-		t.Errorf("left behind: %q", found)
 	}
 }
 
@@ -138,6 +140,7 @@ func TestNoSpace(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("a small disk is mounted by root")
 	}
+	l.turn(t)
 	disk := t.TempDir()
 	if err := syscall.Mount("hooksmith", disk, "tmpfs", 0, "size=64m"); err != nil {
 		t.Fatal(err)
@@ -152,7 +155,7 @@ func TestNoSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Stop)
-	cmd := l.command(t, l.kernelArgs("hook-vm-amd64", "--source", l.trimmedSource(t))...)
+	cmd := l.command(t, l.kernelArgs("hook-vm-amd64", "--source", l.trimmed)...)
 	cmd.Env = append(cmd.Env, "DOCKER_HOST=unix://"+d.Socket)
 	r := l.run(t, cmd)
 	if r.code != 1 {

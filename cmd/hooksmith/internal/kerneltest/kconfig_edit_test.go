@@ -23,7 +23,7 @@ import (
 // configured is a workspace with the small kernel's configuration.
 func (l *lab) configured(t *testing.T) *compile.Workspace {
 	t.Helper()
-	src, err := source.Open(t.Context(), l.trimmedSource(t))
+	src, err := source.Open(t.Context(), l.trimmed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +50,7 @@ func (l *lab) configured(t *testing.T) *compile.Workspace {
 // what sticks, what does not, and why.
 func TestKernelConfigEdits(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	w := l.configured(t)
 	original, err := w.ReadFile(t.Context(), ".config")
 	if err != nil {
@@ -165,6 +166,7 @@ func checkSaved(t *testing.T, s *kernelconfig.Session, changes []kconfig.Change)
 // that is off stands in its .config exactly if its prompt is visible.
 func TestKconfigTree(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	w := l.configured(t)
 	for _, arch := range []string{"x86", "arm64"} {
 		t.Run(arch, func(t *testing.T) {
@@ -250,6 +252,7 @@ func compareVisible(t *testing.T, tree *kconfig.Tree, config kconfig.Config) {
 // --dry-run write nothing.
 func TestKernelConfigCommand(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	cmd := l.configure(t, "--driver", "be2net", "--set", "NR_CPUS=32")
 	r := l.run(t, cmd)
 	if r.code != 0 {
@@ -285,9 +288,12 @@ func TestKernelConfigCommand(t *testing.T) {
 			if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, written) {
 				t.Errorf("the file changed: %v", err)
 			}
+			if found := l.leftovers(t, again); len(found) > 0 {
+				t.Errorf("left behind: %q", found)
+			}
 		})
 	}
-	if found := l.leftovers(t); len(found) > 0 {
+	if found := l.leftovers(t, cmd); len(found) > 0 {
 		t.Errorf("left behind: %q", found)
 	}
 }

@@ -14,13 +14,14 @@ const vmConfig = "configs/kernel/vm-6.12.y-x86_64"
 // configure is `hooksmith kernel-config` of the small kernel, in a folder of its own.
 func (l *lab) configure(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	return l.command(t, append([]string{"kernel-config", "hook-vm-amd64", "--network", l.network, "--source", l.trimmedSource(t)}, args...)...)
+	return l.command(t, append([]string{"kernel-config", "hook-vm-amd64", "--network", l.network, "--source", l.trimmed}, args...)...)
 }
 
 // TestKernelConfigMenu drives menuconfig as a person does: another size of the
 // terminal, into a menu, down to an item, off with it, save, out.
 func TestKernelConfigMenu(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	cmd := l.configure(t)
 	s := at(t, cmd, 80, 25)
 	before := s.state()
@@ -69,7 +70,7 @@ func TestKernelConfigMenu(t *testing.T) {
 	if strings.Contains(string(got), "CONFIG_POSIX_MQUEUE=y") || !strings.Contains(string(got), "CONFIG_OVERLAY_FS=") {
 		t.Errorf("the file:\n%s", got)
 	}
-	if found := l.leftovers(t); len(found) > 0 {
+	if found := l.leftovers(t, cmd); len(found) > 0 {
 		t.Errorf("left behind: %q", found)
 	}
 }
@@ -87,6 +88,7 @@ func boxWidth(text string) int {
 // it ends, and gives the terminal back.
 func TestKernelConfigAbort(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	for name, end := range map[string]func(s *screen) (code int){
 		"Ctrl-C, then No": func(s *screen) int {
 			s.press(keyCtrlC)
@@ -122,7 +124,7 @@ func TestKernelConfigAbort(t *testing.T) {
 			if want == 0 && !s.log.has("nothing changed: "+vmConfig+" stays as it is") {
 				t.Error("it does not say so")
 			}
-			until(t, "the end of the container", func() bool { return len(l.leftovers(t)) == 0 })
+			until(t, "the end of the container", func() bool { return len(l.leftovers(t, cmd)) == 0 })
 		})
 	}
 }
@@ -131,6 +133,7 @@ func TestKernelConfigAbort(t *testing.T) {
 // somebody else makes the file: it stays, and ours is saved beside it.
 func TestKernelConfigShell(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	cmd := l.configure(t, "--shell")
 	s := at(t, cmd, 100, 30)
 	s.wait("/src/linux#")

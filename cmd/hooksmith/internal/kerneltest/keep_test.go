@@ -23,14 +23,12 @@ const maxKept = 1 << 30
 // and keeps what this run compiles, as the go command keeps what it builds. A
 // file is found in it only by all that its object depends on.
 // HOOKSMITH_KERNEL_COLD=1 compiles everything anew.
-func (l *lab) keepCache() error {
+func (l *lab) keepCache(ctx context.Context) error {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		return nil
 	}
 	kept := filepath.Join(dir, "hooksmith-test", "ccache")
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	d, err := (docker.Config{Host: "unix://" + l.socket}).Connect(ctx)
 	if err != nil {
 		return err

@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,10 +26,12 @@ import (
 	dockerimage "github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/volume"
 	"github.com/google/go-containerregistry/pkg/registry"
+	"golang.org/x/sync/errgroup"
 
 	"hooksmith/build/docker"
 	"hooksmith/build/docker/dockertest"
 	"hooksmith/build/fetch"
+	"hooksmith/kernel/compile"
 )
 
 // patience is how long anything may take: two busy cores are slow.
@@ -40,9 +44,12 @@ type lab struct {
 	network   string
 	hooksmith string // the program
 	base      string // debian:stable as a tar
+	trimmed   string // source: see trimSource
 	// repository is where kernels would be pushed: in a registry of the tests.
 	repository string
-	cleanup    []func()
+	// turns are those of the tests that run beside TestKernel.
+	turns   chan struct{}
+	cleanup []func()
 }
 
 var shared struct {
@@ -77,6 +84,20 @@ func needLab(t *testing.T) *lab {
 	return shared.lab
 }
 
+// turn makes a test run beside TestKernel, which takes as long as all others
+// together and keeps one processor until it ends; the others take turns. Those
+// that wait count for -parallel, which should be higher than there are tests.
+func (l *lab) turn(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	<-l.turns
+	start := time.Now()
+	t.Cleanup(func() {
+		t.Logf("it took %s", time.Since(start).Round(time.Second))
+		l.turns <- struct{}{}
+	})
+}
+
 func (l *lab) close() {
 	for _, f := range slices.Backward(l.cleanup) {
 		f()
@@ -93,16 +114,47 @@ func (l *lab) start() error {
 		l.dir = dir
 		l.cleanup = append(l.cleanup, func() { _ = os.RemoveAll(dir) })
 	}
-	l.hooksmith = filepath.Join(l.dir, "hooksmith")
-	if out, err := exec.Command("go", "build", "-o", l.hooksmith, "hooksmith/cmd/hooksmith").CombinedOutput(); err != nil {
-		return fmt.Errorf("building hooksmith: %w: %s", err, out)
+	l.turns = make(chan struct{}, runtime.NumCPU()+1)
+	for range max(1, runtime.NumCPU()-1) {
+		l.turns <- struct{}{}
 	}
+	l.hooksmith = filepath.Join(l.dir, "hooksmith")
 	l.base = filepath.Join(l.dir, "debian-stable.tar")
+	l.trimmed = filepath.Join(l.dir, "linux-trimmed.tar")
 	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	l.repository = strings.TrimPrefix(srv.URL, "http://") + "/kernel"
 	l.cleanup = append(l.cleanup, srv.Close)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	// Each uses about one processor, or none while it downloads.
+	var all errgroup.Group
+	all.Go(l.build)
+	all.Go(func() error { return l.trimSource(ctx) })
+	all.Go(func() error { return l.startDocker(ctx) })
+	return all.Wait()
+}
+
+func (l *lab) build() error {
+	if out, err := exec.Command("go", "build", "-o", l.hooksmith, "hooksmith/cmd/hooksmith").CombinedOutput(); err != nil {
+		return fmt.Errorf("building hooksmith: %w: %s", err, out)
+	}
+	return nil
+}
+
+// toolchain makes the compilers' image, once for all tests.
+func (l *lab) toolchain(ctx context.Context) error {
+	var said bytes.Buffer
+	b := &compile.Builder{Docker: docker.Config{Host: "unix://" + l.socket}, Network: l.network, Output: &said}
+	if _, err := b.MakeToolchain(ctx); err != nil {
+		return fmt.Errorf("%w: %s", err, said.String())
+	}
+	return nil
+}
+
+// startDocker starts a daemon, unless one was named, with the compilers.
+func (l *lab) startDocker(ctx context.Context) error {
 	if l.socket = os.Getenv("HOOKSMITH_KERNEL_SOCKET"); l.socket != "" {
-		return nil
+		return l.toolchain(ctx)
 	}
 	if reason := dockertest.Missing(); reason != "" {
 		return errors.New(reason + "; HOOKSMITH_KERNEL_SOCKET names a Docker daemon that runs")
@@ -113,14 +165,15 @@ func (l *lab) start() error {
 	}
 	l.socket = d.Socket
 	l.cleanup = append(l.cleanup, d.Stop)
-	return errors.Join(l.keepCache(), l.importBase(d.Socket))
+	if err := errors.Join(l.keepCache(ctx), l.importBase(ctx, d.Socket)); err != nil {
+		return err
+	}
+	return l.toolchain(ctx)
 }
 
 // importBase gives a daemon debian:stable, made of Debian's packages, unless
 // it has it: no registry is asked.
-func (l *lab) importBase(socket string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
+func (l *lab) importBase(ctx context.Context, socket string) error {
 	d, err := (docker.Config{Host: "unix://" + socket}).Connect(ctx)
 	if err != nil {
 		return err
@@ -215,9 +268,9 @@ func (l *lab) kernelArgs(args ...string) []string {
 	return append([]string{"kernel", "--network", l.network}, args...)
 }
 
-// leftovers are the containers and the volumes of compilations, except the
-// cache, and images without a name.
-func (l *lab) leftovers(t *testing.T) []string {
+// leftovers are the containers of a hooksmith, running or not any more, and the
+// volumes that anybody made, except the cache.
+func (l *lab) leftovers(t *testing.T, cmd *exec.Cmd) []string {
 	t.Helper()
 	d := l.daemon(t)
 	var found []string
@@ -226,6 +279,9 @@ func (l *lab) leftovers(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for _, c := range containers {
+		if !strings.HasPrefix(c.Labels["hooksmith.workspace"], strconv.Itoa(cmd.Process.Pid)+" ") {
+			continue // of another test
+		}
 		found = append(found, "container "+c.ID[:12]+" "+c.State)
 	}
 	volumes, err := d.VolumeList(t.Context(), volume.ListOptions{})

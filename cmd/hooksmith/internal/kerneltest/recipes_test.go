@@ -16,6 +16,7 @@ import (
 // Those for 6.6 and 5.10 take another source; scripts/kernel-configs.sh --check has it.
 func TestRecipes(t *testing.T) {
 	l := needLab(t)
+	l.turn(t)
 	w := l.configured(t)
 
 	program := filepath.Join(t.TempDir(), "kernelconfigs")
