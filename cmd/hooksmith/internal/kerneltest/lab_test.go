@@ -48,7 +48,7 @@ type lab struct {
 	// repository is where kernels would be pushed: in a registry of the tests.
 	repository string
 	// turns are those of the tests that run beside TestKernel.
-	turns   chan struct{}
+	turns   chan struct{} // of who begins: one for each that may run
 	cleanup []func()
 }
 
@@ -84,9 +84,9 @@ func needLab(t *testing.T) *lab {
 	return shared.lab
 }
 
-// turn makes a test run beside TestKernel, which takes as long as all others
-// together and keeps one processor until it ends; the others take turns. Those
-// that wait count for -parallel, which should be higher than there are tests.
+// turn makes a test run beside TestKernel, and beside one other for each
+// processor: they wait for the daemon half of their time. Those that wait for
+// their turn count for -parallel, which should be higher than there are tests.
 func (l *lab) turn(t *testing.T) {
 	t.Helper()
 	t.Parallel()
@@ -115,7 +115,7 @@ func (l *lab) start() error {
 		l.cleanup = append(l.cleanup, func() { _ = os.RemoveAll(dir) })
 	}
 	l.turns = make(chan struct{}, runtime.NumCPU()+1)
-	for range max(1, runtime.NumCPU()-1) {
+	for range runtime.NumCPU() {
 		l.turns <- struct{}{}
 	}
 	l.hooksmith = filepath.Join(l.dir, "hooksmith")
