@@ -17,6 +17,7 @@ type config struct {
 	auth     engine.Auth
 	env      []string // of the worker
 	secrets  []string // what must not be in any log
+	proxied  bool     // a proxy is named
 }
 
 // errNoImage is the one thing that makes a worker impossible.
@@ -74,6 +75,7 @@ func newConfig(params cmdline.Params) (c config, problems []string, err error) {
 			c.auth.Password = text
 			c.secrets = append(c.secrets, text)
 		case "HTTP_PROXY", "HTTPS_PROXY":
+			c.proxied = true
 			c.secrets = append(c.secrets, proxyPassword(text)...)
 		}
 	}
@@ -94,8 +96,12 @@ func newConfig(params cmdline.Params) (c config, problems []string, err error) {
 	return c, problems, nil
 }
 
-// proxyPassword returns the password in a proxy's URL, as it is written there and as it is meant.
+// proxyPassword returns the password in a proxy's URL, as it is written there and as it is meant. Without a scheme, as
+// in NAME:PASSWORD@HOST:PORT, a proxy is one of http to dockerd, too.
 func proxyPassword(text string) []string {
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.User == nil {
 		return nil

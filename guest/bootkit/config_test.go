@@ -123,6 +123,13 @@ func TestCredentials(t *testing.T) {
 func TestAdvice(t *testing.T) {
 	for _, test := range []struct{ err, want string }{
 		{"x509: certificate signed by unknown authority", "registry_ca=URL"},
+		{`Get "https://reg.local/v2/": Proxy Authentication Required`, "NAME:PASSWORD@HOST:PORT"},
+		{"received unexpected HTTP status: 407 Proxy Authentication Required", "the proxy wants a name"},
+		{`Get "https://reg.local/v2/": proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused`, "the proxy of HTTPS_PROXY= or HTTP_PROXY= cannot be reached"},
+		{`Get "https://reg.local/v2/": proxyconnect tcp: dial tcp: lookup proxy.local: no such host`, "the proxy of HTTPS_PROXY= or HTTP_PROXY= cannot be reached"},
+		{`Get "https://reg.local/v2/": Forbidden`, "this may be the proxy"},
+		{"received unexpected HTTP status: 502 Bad Gateway", "this may be the proxy"},
+		{"denied: requested access to the resource is denied", "only sent to docker_registry=other.local"},
 		{"x509: certificate has expired or is not yet valid: current time 1970-01-01", "ntp_servers="},
 		{"http: server gave HTTP response to HTTPS client", "insecure_registries=reg.local"},
 		{"unauthorized: authentication required", "only sent to docker_registry=other.local, and the image is on reg.local"},
@@ -133,15 +140,30 @@ func TestAdvice(t *testing.T) {
 		{"net/http: request canceled while waiting for connection (Client.Timeout exceeded)", "cannot be reached"},
 		{"something else", ""},
 	} {
-		c := config{image: "reg.local/a", registry: "other.local", auth: engine.Auth{Username: "u", Password: "p"}}
+		c := config{image: "reg.local/a", registry: "other.local", auth: engine.Auth{Username: "u", Password: "p"}, proxied: true}
 		got := c.advice(errors.New(test.err))
 		if !strings.Contains(got, test.want) || (test.want == "") != (got == "") {
 			t.Errorf("%q: %q, want %q", test.err, got, test.want)
 		}
 	}
+	direct := config{image: "reg.local/a"}
+	if got := direct.advice(errors.New("received unexpected HTTP status: 502 Bad Gateway")); got != "" {
+		t.Errorf("a registry that fails, without a proxy: %q", got)
+	}
 	embedded := config{image: "127.0.0.1/embedded/tink-worker"}
 	if got := embedded.advice(errors.New(`Get "http://127.0.0.1/v2/embedded/": dial tcp 127.0.0.1:80: connection refused`)); !strings.Contains(got, "not embedded in this HookOS") {
 		t.Errorf("an image that is not embedded: %q", got)
+	}
+}
+
+// A proxy without a scheme has a password as well.
+func TestProxyPassword(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://u:p%40ss@h:1": "p@ss p%40ss", "u:secret@10.0.0.1:3128": "secret secret", "10.0.0.1:3128": "", "http://h": "", "u@h:1": "", "://": "", "%zz:1@": "",
+	} {
+		if got := strings.Join(proxyPassword(text), " "); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -22,6 +22,12 @@ func (c config) advice(err error) string {
 	switch {
 	case strings.HasPrefix(c.image, embeddedPrefix):
 		return "the image is not embedded in this HookOS; build one that has it, or name another with tink_worker_image="
+	case has("proxy authentication required"):
+		return "the proxy wants a name and a password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT; a registry that needs no proxy: NO_PROXY=" + host
+	case has("proxyconnect"):
+		return "the proxy of HTTPS_PROXY= or HTTP_PROXY= cannot be reached; a registry that needs no proxy: NO_PROXY=" + host
+	case c.proxied && (strings.HasSuffix(text, `": forbidden`) || has("bad gateway", "gateway timeout", "gateway time-out", "service unavailable")):
+		return "this may be the proxy of HTTPS_PROXY= or HTTP_PROXY= that does not let through to the registry; if it needs no proxy: NO_PROXY=" + host
 	case has("not yet valid", "has expired"):
 		return "this machine's clock says " + time.Now().UTC().Format(time.RFC3339) + "; if that is wrong, name a time server with ntp_servers="
 	case has("x509", "certificate"):
