@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hooksmith/guest/atomicfile"
 )
@@ -122,13 +125,13 @@ func (a *authorities) fetch(ctx context.Context, urls, proxies []string, log log
 		var missing []string
 		complain := time.Now().After(silent)
 		for _, address := range urls {
-			about, err := a.fetchOne(ctx, address, roots, proxyFor(try, proxies))
+			about, err := a.fetchOne(ctx, address, roots, proxyFor(try, address, proxies))
 			if err == nil {
 				log.boot.Printf("CA certificate %s: %s", address, about)
 				continue
 			}
 			missing = append(missing, address)
-			if complain && ctx.Err() == nil {
+			if complain && ctx.Err() == nil && !(time.Since(begun) < networkPatience && noNetworkYet(err)) {
 				silent = time.Now().Add(5 * time.Minute)
 				log.boot.Printf("CA certificate %s: %v; trying on, registries that need it cannot be used yet", address, err)
 			}
@@ -164,16 +167,34 @@ func (a *authorities) pool() *x509.CertPool {
 	return pool
 }
 
-// proxyFor is nil for even tries and HTTP_PROXY for odd ones: a CA certificate usually is next door, where the proxy
-// does not reach.
-func proxyFor(try int, proxies []string) *url.URL {
+// networkPatience is how long nobody is told that there is no network yet: docker is started before it, at every boot.
+const networkPatience = 15 * time.Second
+
+// noNetworkYet reports whether an error is what a machine without an address gets, or without a DNS server.
+func noNetworkYet(err error) bool {
+	var dns *net.DNSError
+	return errors.Is(err, unix.ENETUNREACH) || errors.As(err, &dns)
+}
+
+// proxyFor is nil for even tries and the proxy for odd ones: a CA certificate usually is next door, where the proxy does
+// not reach. For https that is HTTPS_PROXY, else HTTP_PROXY; one without a scheme is of http, as for dockerd.
+func proxyFor(try int, address string, proxies []string) *url.URL {
 	if try%2 == 0 {
 		return nil
 	}
-	for _, each := range proxies {
-		value, ok := strings.CutPrefix(each, "HTTP_PROXY=")
-		if proxy, err := url.Parse(value); ok && err == nil && proxy.Host != "" {
-			return proxy
+	names := []string{"HTTP_PROXY="}
+	if strings.HasPrefix(address, "https:") {
+		names = []string{"HTTPS_PROXY=", "HTTP_PROXY="}
+	}
+	for _, name := range names {
+		for _, each := range proxies {
+			value, ok := strings.CutPrefix(each, name)
+			if !strings.Contains(value, "://") {
+				value = "http://" + value
+			}
+			if proxy, err := url.Parse(value); ok && err == nil && proxy.Host != "" {
+				return proxy
+			}
 		}
 	}
 	return nil

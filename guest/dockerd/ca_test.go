@@ -4,8 +4,14 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"hooksmith/guest/dockerd/dockertest"
 )
@@ -43,6 +49,52 @@ func TestParseCA(t *testing.T) {
 		}
 		if err != nil || !bytes.Equal(clean, test.clean) || !strings.Contains(about, test.about) {
 			t.Errorf("%s: %q, %v\n%s", test.name, about, err, clean)
+		}
+	}
+}
+
+func TestProxyFor(t *testing.T) {
+	both := []string{"HTTP_PROXY=http://h:1", "HTTPS_PROXY=http://s:2", "NO_PROXY=x"}
+	for _, test := range []struct {
+		try     int
+		address string
+		proxies []string
+		want    string
+	}{
+		{0, "http://ca/x", both, ""},
+		{1, "http://ca/x", both, "http://h:1"},
+		{2, "https://ca/x", both, ""},
+		{3, "https://ca/x", both, "http://s:2"},
+		{1, "https://ca/x", []string{"HTTPS_PROXY=10.0.0.1:3128"}, "http://10.0.0.1:3128"},
+		{1, "https://ca/x", []string{"HTTP_PROXY=u:p@10.0.0.1:3128"}, "http://u:p@10.0.0.1:3128"},
+		{1, "http://ca/x", []string{"HTTPS_PROXY=http://s:2"}, ""},
+		{1, "http://ca/x", []string{"HTTP_PROXY=%zz"}, ""},
+		{1, "http://ca/x", nil, ""},
+	} {
+		got := ""
+		if u := proxyFor(test.try, test.address, test.proxies); u != nil {
+			got = u.String()
+		}
+		if got != test.want {
+			t.Errorf("try %d of %s with %q: %q, want %q", test.try, test.address, test.proxies, got, test.want)
+		}
+	}
+}
+
+// What is so at every boot is not worth an error on the console.
+func TestNoNetworkYet(t *testing.T) {
+	dial := func(err error) error {
+		return fmt.Errorf("asking: %w", &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", err)})
+	}
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{dial(unix.ENETUNREACH), true}, {&net.OpError{Op: "dial", Err: &net.DNSError{Name: "ca"}}, true},
+		{dial(unix.ECONNREFUSED), false}, {errors.New("the server says 404 Not Found"), false},
+	} {
+		if got := noNetworkYet(test.err); got != test.want {
+			t.Errorf("%v: %v", test.err, got)
 		}
 	}
 }

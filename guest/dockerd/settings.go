@@ -121,6 +121,9 @@ func knownHosts(params cmdline.Params, mirrors []string) []string {
 	}
 	for _, key := range []string{"docker_registry", "tink_worker_image"} {
 		value, _ := params.Get(key)
+		if _, after, ok := strings.Cut(value, "://"); ok { // as in docker_registry=https://HOST/
+			value = after
+		}
 		host, _, _ := strings.Cut(value, "/")
 		if key == "docker_registry" || strings.Contains(value, "/") {
 			add(host)

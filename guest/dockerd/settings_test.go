@@ -51,6 +51,7 @@ func TestSettings(t *testing.T) {
 		},
 		{arguments: "docker_registry=../../etc tink_worker_image=tink-worker:1"},
 		{arguments: "docker_registry=reg.local/prefix", want: settings{hosts: []string{"reg.local"}}},
+		{arguments: "docker_registry=https://reg.local:5000/ tink_worker_image=https://", want: settings{hosts: []string{"reg.local:5000"}}},
 	} {
 		got, problems := newSettings(cmdline.Parse(test.arguments))
 		if !reflect.DeepEqual(got, test.want) {
