@@ -173,7 +173,7 @@ func describe(tree *rootfs.Tree) string {
 func checkTrimmed(t *testing.T, p *debian.Plan, fsys fs.FS) {
 	t.Helper()
 	must := map[string][]string{
-		"hook-init":    {"init", "sbin/modprobe", "bin/sh", "usr/bin/docker", "usr/sbin/runc", "etc/ssl/certs/ca-certificates.crt"},
+		"hook-init":    {"init", "bin/modprobe", "bin/sh", "usr/bin/docker", "usr/sbin/runc", "etc/ssl/certs/ca-certificates.crt"},
 		"hook-docker":  {"usr/sbin/dockerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/docker-init", "usr/sbin/iptables", "usr/sbin/ip6tables-restore", "etc/ssl/certs/ca-certificates.crt"},
 		"hook-sshd":    {"usr/sbin/dropbear", "bin/sh"},
 		"hook-bootkit": {"etc/ssl/certs/ca-certificates.crt"},

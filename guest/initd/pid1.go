@@ -82,14 +82,15 @@ func (p *pid1) guard(f func() error) (err error) {
 func (p *pid1) prepare() error {
 	// 1. The kernel's file systems, and a voice.
 	mountErr := mountAll()
+	modprobeErr := linkModprobe("/")
 	redirect("/dev/console")
 	params, _ := cmdline.Load(cmdline.Path)
 	p.names = console.Names(params, console.Active())
 	p.consoles = console.NewWriter("/dev", p.names)
 	p.log.Console = p.consoles
 	quietKernel(params)
-	if mountErr != nil {
-		p.log.Printf("%v", mountErr)
+	if err := errors.Join(mountErr, modprobeErr); err != nil {
+		p.log.Printf("%v", err)
 	}
 
 	// Priorities are to count between all processes, not within a session each: a desktop's idea.

@@ -53,6 +53,22 @@ func prepareFolders() error {
 	return errors.Join(append(errs, err)...)
 }
 
+// linkModprobe puts modprobe where the kernel looks for it when it needs a module. The initramfs has it elsewhere:
+// before init the kernel asks for nothing but faster ciphers, which coldplug brings too, and each takes time. Of those
+// that the processor has no instructions for, busybox then gives the kernel the file once more as if it were not
+// compressed, which the kernel calls an error ("Invalid ELF header magic") on every console.
+func linkModprobe(root string) error {
+	const program, link = "usr/bin/modprobe", "sbin/modprobe"
+	if _, err := os.Stat(filepath.Join(root, program)); err != nil {
+		return nil // a tree of another tool, with a modprobe of its own or none
+	}
+	err := os.Symlink("/"+program, filepath.Join(root, link))
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	return err
+}
+
 // linkRun makes /var/run the same as /run.
 func linkRun() error {
 	err := os.Symlink("/run", "/var/run")

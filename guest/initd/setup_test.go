@@ -25,6 +25,29 @@ func write(t *testing.T, file, text string, mode os.FileMode) {
 	}
 }
 
+func TestLinkModprobe(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		files []string
+		want  string // target of sbin/modprobe
+	}{
+		{"ours", []string{"usr/bin/modprobe", "sbin/x"}, "/usr/bin/modprobe"},
+		{"again, or that of another", []string{"usr/bin/modprobe", "sbin/modprobe"}, ""},
+		{"none", []string{"sbin/x"}, ""},
+	} {
+		root := t.TempDir()
+		for _, file := range test.files {
+			write(t, filepath.Join(root, file), "", 0o755)
+		}
+		if err := linkModprobe(root); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if got, _ := os.Readlink(filepath.Join(root, "sbin/modprobe")); got != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
 func TestIncomplete(t *testing.T) {
 	const kernel = "6,512,2697416,-;Initramfs unpacking failed: write error\n"
 	tests := []struct {
