@@ -25,10 +25,13 @@ type aptSource struct {
 }
 
 // HostMirrors returns the Debian mirrors that the APT sources of a host name,
-// in their order. fsys is the host's root (os.DirFS("/")). Sources of other
-// archives, disabled ones, and transports other than http and https are
-// ignored, and so is what cannot be parsed: a host without usable sources
-// gives the zero Mirrors, which is ftp.debian.org.
+// in their order, and after them ftp.debian.org: a mirror of this site may not
+// carry the release that is asked for. A host with a mirror of the main archive
+// alone, as debootstrap leaves it, may have that of the security archive beside
+// it. fsys is the host's root (os.DirFS("/")). Sources of other archives,
+// disabled ones, and transports other than http and https are ignored, and so
+// is what cannot be parsed: a host without usable sources gives the zero
+// Mirrors, which is ftp.debian.org.
 func HostMirrors(fsys fs.FS) Mirrors {
 	names := []string{"etc/apt/sources.list"}
 	for _, pattern := range []string{"etc/apt/sources.list.d/*.list", "etc/apt/sources.list.d/*.sources"} {
@@ -51,7 +54,25 @@ func HostMirrors(fsys fs.FS) Mirrors {
 			m.add(s)
 		}
 	}
+	m.complete()
 	return m
+}
+
+// complete adds where else to look, after what the host names.
+func (m *Mirrors) complete() {
+	if len(m.Security) == 0 {
+		for _, base := range m.Main {
+			if dir, ok := strings.CutSuffix(base, "/"+string(MainArchive)); ok {
+				m.Security = append(m.Security, dir+"/"+string(SecurityArchive))
+			}
+		}
+	}
+	for archive, list := range map[Archive]*[]string{MainArchive: &m.Main, SecurityArchive: &m.Security} {
+		last := defaultMirror + string(archive)
+		if len(*list) > 0 && !slices.Contains(*list, last) {
+			*list = append(*list, last)
+		}
+	}
 }
 
 // add takes over the URIs of a source that looks like Debian's own archive.

@@ -34,8 +34,8 @@ deb http://mirror.example/debian bookworm-updates main
 deb [broken http://bad.example/debian bookworm main
 deb http://short.example/debian bookworm
 `}, Mirrors{
-			Main:     []string{"http://mirror.example/debian", "http://two.example/pub/debian"},
-			Security: []string{"http://security.debian.org", "http://sec.example/debian-security"},
+			Main:     []string{"http://mirror.example/debian", "http://two.example/pub/debian", "http://ftp.debian.org/debian"},
+			Security: []string{"http://security.debian.org", "http://sec.example/debian-security", "http://ftp.debian.org/debian-security"},
 		}},
 		{"deb822", map[string]string{"sources.list.d/debian.sources": `Types: deb deb-src
 # http://snapshot.debian.org/archive/debian/20250520T000000Z
@@ -56,8 +56,8 @@ Suites: x
 Components: main
 Enabled: no
 `}, Mirrors{
-			Main:     []string{"http://a.example/debian", "https://b.example/debian"},
-			Security: []string{"http://proxy.example:3142/sec.example/debian-security"},
+			Main:     []string{"http://a.example/debian", "https://b.example/debian", "http://ftp.debian.org/debian"},
+			Security: []string{"http://proxy.example:3142/sec.example/debian-security", "http://ftp.debian.org/debian-security"},
 		}},
 		{"others", map[string]string{
 			"sources.list.d/docker.list":    "deb [arch=amd64] https://download.docker.example/linux/debian bookworm stable\n",
@@ -69,7 +69,14 @@ Enabled: no
 			"sources.list.d/ignored.txt":    "deb http://ignored.example/debian bookworm main\n",
 		}, Mirrors{}},
 		{"inline key", map[string]string{"sources.list.d/d.sources": "Types: deb\nURIs: http://a.example/debian\nSuites: x\nComponents: main\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n x\n"},
-			Mirrors{Main: []string{"http://a.example/debian"}}},
+			Mirrors{
+				Main:     []string{"http://a.example/debian", "http://ftp.debian.org/debian"},
+				Security: []string{"http://a.example/debian-security", "http://ftp.debian.org/debian-security"},
+			}},
+		{"debootstrap", map[string]string{"sources.list": "deb http://ftp.debian.org/debian trixie main\n"},
+			Mirrors{Main: []string{"http://ftp.debian.org/debian"}, Security: []string{"http://ftp.debian.org/debian-security"}}},
+		{"security alone", map[string]string{"sources.list": "deb http://security.debian.org/debian-security trixie-security main\n"},
+			Mirrors{Security: []string{"http://security.debian.org/debian-security", "http://ftp.debian.org/debian-security"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

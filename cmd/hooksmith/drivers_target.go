@@ -27,7 +27,7 @@ type targetFlags struct {
 func (o *targetFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.config, "config", "", "`FILE` with flavors of your own (default hooksmith.yaml, if it is there)")
-	f.StringVar(&o.mirror, "debian-mirror", "", "with a flavor: `URL` of a Debian mirror (default this host's APT sources, else ftp.debian.org)")
+	f.StringVar(&o.mirror, "debian-mirror", "", "with a flavor: `URL` of a Debian mirror (default those of this host's APT sources, then ftp.debian.org)")
 	f.StringVar(&o.snapshot, "debian-snapshot", "", "with a flavor: the packages of this `TIME`, as in 20260912T083000Z, from snapshot.debian.org")
 	f.StringSliceVar(&o.firmware, "firmware", nil, "with a flavor: add firmware for these drivers or packages, as in bnx2,ice")
 	f.StringVar(&o.id, "id", "", "with a folder: output `ID` of the build, what follows initramfs-")

@@ -51,7 +51,7 @@ func (o *kernelFlags) add(cmd *cobra.Command) {
 	o.source.Add(f)
 	f.StringVar(&o.flavors, "config", "", "`FILE` with flavors of your own (default hooksmith.yaml, if it is there)")
 	f.StringVar(&o.kconfig, "kconfig", "", "the kernel's configuration `FILE` (default configs/kernel/NAME here, if it is there, else the built-in one)")
-	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror (default this host's APT sources, else ftp.debian.org)")
+	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror (default those of this host's APT sources, then ftp.debian.org)")
 	f.StringVar(&o.snapshot, "debian-snapshot", "", "take Debian's source of this `TIME`, as in 20260912T083000Z, from snapshot.debian.org")
 	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads (default $XDG_CACHE_HOME/hooksmith)")
 	f.BoolVar(&o.offline, "offline", false, "use the cache of downloads only")

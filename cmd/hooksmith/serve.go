@@ -84,7 +84,7 @@ func (o *serveFlags) addSettings(cmd *cobra.Command, names ...string) {
 func (o *serveFlags) addSources(a *app, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.cacheDir, "cache-dir", "", "`FOLDER` for downloads (default $CACHE_DIRECTORY, with --user below --state, else $XDG_CACHE_HOME/hooksmith)")
-	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror for the package ipxe (default this host's APT sources, else ftp.debian.org)")
+	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror for the package ipxe (default those of this host's APT sources, then ftp.debian.org)")
 	f.BoolVar(&o.offline, "offline", false, "use the cache only; fail if something is not in it")
 	cmd.PreRunE = func(*cobra.Command, []string) error {
 		for variable, name := range map[string]string{"HOOKSMITH_CACHE_DIR": "cache-dir", "HOOKSMITH_DEBIAN_MIRROR": "debian-mirror", "HOOKSMITH_OFFLINE": "offline"} {
