@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -298,6 +299,43 @@ func TestDamagedPartialBeginsAnew(t *testing.T) {
 		} else if !bytes.Equal(readAll(t, f), want) {
 			t.Errorf("%d bytes were left: other content", left)
 		}
+	}
+}
+
+// A cache that cannot be written is not the fault of a server, and no other try
+// will mend it: the error comes at once, with the next step.
+func TestUnwritableCache(t *testing.T) {
+	var hits atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		hits.Add(1)
+		_, _ = w.Write([]byte("text"))
+	}))
+	defer server.Close()
+	c := testCache(t)
+	c.Dir = filepath.Join(c.Dir, "file")
+	if err := os.WriteFile(c.Dir, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Latest(t.Context(), []string{server.URL, server.URL + "/other"}, 100)
+	hint, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err)
+	if !ok || !strings.Contains(hint.Hint(), "--cache-dir") || hits.Load() != 1 {
+		t.Errorf("%v after %d requests", err, hits.Load())
+	}
+}
+
+// A disk that is full ends a download at once.
+func TestFullDisk(t *testing.T) {
+	c, tries := testCache(t), 0
+	c.init()
+	err := c.retry(t.Context(), []string{"http://a.example", "http://b.example"}, nil, func(string) error {
+		tries++
+		return fmt.Errorf("after 5 bytes: %w", &os.PathError{Op: "write", Path: "partial/x", Err: syscall.ENOSPC})
+	})
+	if !errors.Is(err, syscall.ENOSPC) || tries != 1 {
+		t.Errorf("%v after %d tries", err, tries)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	neturl "net/url"
@@ -92,6 +93,9 @@ func (c *Cache) retry(ctx context.Context, urls []string, part *Partial, try fun
 				return errors.Join(err, ctx.Err())
 			}
 			c.Log.Debug("download failed", "url", url, "error", err)
+			if isLocal(err) {
+				return localError{err}
+			}
 			last = fmt.Errorf("%s: %w", url, err)
 			if p := (permanent{}); errors.As(err, &p) {
 				urls = slices.DeleteFunc(urls, func(u string) bool { return u == url })
@@ -112,6 +116,24 @@ func (c *Cache) retry(ctx context.Context, urls []string, part *Partial, try fun
 			return err
 		}
 	}
+}
+
+// localError is about a file of this machine.
+type localError struct{ error }
+
+func (e localError) Unwrap() error { return e.error }
+
+// Hint is the next step, for who sees the error.
+func (localError) Hint() string {
+	return "--cache-dir names another folder for the cache, and hooksmith cache prune makes room in this one"
+}
+
+// isLocal reports whether err is about a file of this machine, a full disk for
+// example: no other server and no other try will help.
+func isLocal(err error) bool {
+	var file *fs.PathError
+	var link *os.LinkError
+	return errors.As(err, &file) || errors.As(err, &link)
 }
 
 // Sleep waits, until ctx is done at the latest.
