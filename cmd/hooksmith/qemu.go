@@ -149,7 +149,7 @@ func (a *app) printQemu(m qemu.Machine, disk string) error {
 func (a *app) boot(ctx context.Context, m qemu.Machine, disk string) error {
 	for _, path := range []string{m.Kernel, m.Initrd} {
 		if _, err := os.Stat(path); err != nil {
-			return withHint(fmt.Errorf("nothing to boot: %w", err), "build it first: hooksmith build --out %s", filepath.Dir(path))
+			return withHint(fmt.Errorf("nothing to boot: %w", err), "build it first: hooksmith build --out %s", qemu.Quote([]string{filepath.Dir(path)}))
 		}
 	}
 	if err := qemu.Look(m.Arch.Binary(), m.Arch.Package()); err != nil {

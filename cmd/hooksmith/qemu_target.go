@@ -54,7 +54,7 @@ func flavorTarget(manifest *build.Manifest, dir, arch, flavor string) (target, e
 		for _, b := range manifest.Builds {
 			there = append(there, b.Flavor)
 		}
-		return target{}, withHint(fmt.Errorf("%s has no build of %s, only of %q", dir, flavor, there), "hooksmith build %s --out %s", flavor, dir)
+		return target{}, withHint(fmt.Errorf("%s has no build of %s, only of %q", dir, flavor, there), "hooksmith build %s --out %s", flavor, qemu.Quote([]string{dir}))
 	}
 	b := manifest.Builds[i]
 	a, err := qemu.ParseArch(b.Arch)

@@ -19,12 +19,13 @@ func TestArgv(t *testing.T) {
 		change func(*Machine)
 		want   string // a run of words in the line
 	}{
-		{"plain", func(*Machine) {}, "qemu-system-x86_64 -accel tcg -machine q35 -m 512 -smp 1 -device virtio-rng-pci -kernel k -initrd i -append console=ttyS0 -netdev user,id=net0 -device virtio-net-pci,netdev=net0,romfile= -display none -serial mon:stdio"},
+		{"plain", func(*Machine) {}, "qemu-system-x86_64 -accel tcg -machine q35 -m 512 -smp 1 -device virtio-rng-pci -kernel k -initrd i -append console=ttyS0 no_timer_check -netdev user,id=net0 -device virtio-net-pci,netdev=net0,romfile= -display none -serial mon:stdio"},
 		{"kvm", func(m *Machine) { m.Accel = "kvm" }, "-accel kvm -machine q35 -cpu host"},
+		{"kvm timer", func(m *Machine) { m.Accel = "kvm" }, "-append console=ttyS0 -netdev"},
 		{"arm64", func(m *Machine) { m.Arch = ARM64 }, "qemu-system-aarch64 -accel tcg -machine virt -cpu cortex-a57"},
-		{"arm64 console", func(m *Machine) { m.Arch = ARM64 }, "-append console=ttyAMA0"},
+		{"arm64 console", func(m *Machine) { m.Arch = ARM64 }, "-append console=ttyAMA0 -netdev"},
 		{"arm64 kvm", func(m *Machine) { m.Arch, m.Accel = ARM64, "kvm" }, "-machine virt -cpu host"},
-		{"append", func(m *Machine) { m.Append = []string{"a=1", "b"} }, "console=ttyS0 a=1 b"},
+		{"append", func(m *Machine) { m.Append = []string{"a=1", "b"} }, "console=ttyS0 no_timer_check a=1 b"},
 		{"no network", func(m *Machine) { m.Netdev = "none" }, "-nic none -display none -serial mon:stdio"},
 		{"tap", func(m *Machine) { m.Netdev = "tap,ifname=t0,script=no" }, "-netdev tap,ifname=t0,script=no,id=net0"},
 		{"ssh", func(m *Machine) { m.SSHPort = 2222 }, "user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22"},
