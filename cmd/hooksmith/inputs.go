@@ -38,7 +38,7 @@ type inputFlags struct {
 func (o *inputFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.config, "config", "", "`FILE` with flavors of your own (default hooksmith.yaml, if it is there)")
-	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror (default this host's APT sources, else ftp.debian.org)")
+	f.StringVar(&o.mirror, "debian-mirror", "", "`URL` of a Debian mirror (default those of this host's APT sources, then ftp.debian.org)")
 	f.StringVar(&o.snapshot, "debian-snapshot", "", "take the packages of this `TIME`, as in 20260912T083000Z, from snapshot.debian.org")
 	o.addCacheDir(cmd)
 	o.images.add(cmd)
@@ -120,6 +120,11 @@ func (o *inputFlags) cache() string {
 }
 
 func (o *inputFlags) mirrors() (debian.Mirrors, error) {
+	if o.snapshot != "" {
+		if _, err := debian.SnapshotMirrors(o.snapshot); err != nil {
+			return debian.Mirrors{}, &usageError{fmt.Errorf("--debian-snapshot: %w", err)}
+		}
+	}
 	if o.mirror == "" {
 		return debian.HostMirrors(os.DirFS("/")), nil
 	}
