@@ -13,6 +13,8 @@ import (
 	"unicode"
 
 	"github.com/goccy/go-yaml"
+
+	"hooksmith/kernel"
 )
 
 // FlavorsFile is where the built-in flavors are among the configs.
@@ -68,12 +70,14 @@ func (k KernelSpec) String() string {
 // IsDefault reports whether some host builds the flavor when none is named.
 func (f Flavor) IsDefault() bool { return len(f.DefaultFor) > 0 }
 
-// DebianArch is the flavor's architecture as Debian, Go and OCI name it.
+// DebianArch is the flavor's architecture as Debian, Go and OCI name it. One
+// that there is not stays what it is.
 func (f Flavor) DebianArch() string {
-	if f.Arch == "aarch64" {
-		return "arm64"
+	arch, err := kernel.ParseArch(f.Arch)
+	if err != nil {
+		return f.Arch
 	}
-	return "amd64"
+	return arch.Debian()
 }
 
 // KernelConfigName is the name of the configuration of a kernel that is

@@ -10,6 +10,7 @@ import (
 	"hooksmith/build/initramfs"
 	"hooksmith/build/linuxkit"
 	"hooksmith/embed"
+	"hooksmith/kernel"
 )
 
 // Options say what to build, from what, and where to. Flavor, Configs, Guest
@@ -79,7 +80,11 @@ const (
 	Tar Format = "tar"
 )
 
-// FileFlavor is the flavor of LinuxKit files that are built under a name.
+// FileFlavor is the flavor of LinuxKit files that are built under a name, for an
+// architecture in either of its spellings.
 func FileFlavor(name, arch string) Flavor {
+	if known, err := kernel.ParseArch(arch); err == nil {
+		arch = string(known)
+	}
 	return Flavor{ID: name, OutputID: name, Arch: arch, Description: "LinuxKit file"}
 }

@@ -21,6 +21,7 @@ import (
 	"hooksmith/build/linuxkit"
 	"hooksmith/configs"
 	"hooksmith/guest/embedded"
+	"hooksmith/kernel"
 )
 
 // inputFlags say where a build's inputs come from; build and update share them.
@@ -279,6 +280,9 @@ func (o *inputFlags) fileFlavor(words []string) (build.Flavor, error) {
 	arch := o.arch
 	if arch == "" {
 		arch = runtime.GOARCH
+	}
+	if _, err := kernel.ParseArch(arch); err != nil {
+		return build.Flavor{}, usagef("--arch: %v", err)
 	}
 	return build.FileFlavor(name, arch), nil
 }
