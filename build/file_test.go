@@ -217,6 +217,7 @@ func TestFileErrors(t *testing.T) {
 		"unknown image":   {"init: [nothing:1]\n", "a.yml:1:8: init[0]: image docker.io/library/nothing:1: MANIFEST_UNKNOWN"},
 		"unknown key":     {"inti: []\n", "a.yml:1:1"},
 		"unset variable":  {"init: ['${WHAT}']\n", "${WHAT} is not set"},
+		"no kernel tar":   {"kernel:\n  image: kernel:6.6.1\n  tar: System.map\n", `a.yml:3:3: kernel "docker.io/library/kernel:6.6.1": modules: reading layer kernel tar 1 sha256:`},
 		"hostile layer":   {"init: [init:1]\nservices: [{name: x, image: bad:1}]\n", `a.yml:2:22: image docker.io/library/bad:1: reading layer sha256:`},
 		"unknown service": {"init: [init:1]\nservices: [{name: x, image: no:2}]\n", `services[0] "x"`},
 	} {

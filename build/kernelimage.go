@@ -117,7 +117,11 @@ func (b *builder) addKernelParts(ctx context.Context, k *openedKernel, files *li
 	for _, lp := range parts {
 		t, err := b.layers.tree(ctx, lp.Layers)
 		if err != nil {
-			return fmt.Errorf("kernel image %s: %s: %w", b.kernelExpanded(), lp.Name, err)
+			setting := b.cfg.Kernel.Image
+			if b.cfg.Kernel.Tar.Set {
+				setting = b.cfg.Kernel.Tar
+			}
+			return &linuxkit.Error{Pos: setting.Pos, Where: fmt.Sprintf("kernel %q", b.kernelExpanded()), Message: lp.Name + ": " + err.Error(), Err: err}
 		}
 		_ = t.Walk(func(p string, n *rootfs.Inode) error {
 			if isModule(p) && !n.IsDir() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -79,7 +80,7 @@ func (s *layers) index(ctx context.Context, l v1.Layer) (*rootfs.Layer, error) {
 	}
 	ix, err := s.open(ctx, key, l)
 	if err != nil {
-		return nil, fmt.Errorf("reading layer %s: %w", key, err)
+		return nil, fmt.Errorf("reading layer %s: %w", strings.ReplaceAll(key, "\n", " "), err)
 	}
 	s.mu.Lock()
 	s.known[key] = ix
