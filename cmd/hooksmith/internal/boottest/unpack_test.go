@@ -43,7 +43,7 @@ func TestKernelUnpacks(t *testing.T) {
 		{Name: "zstd", Tree: part("cd"), Compression: initramfs.Zstd},
 		{Name: "gzip", Tree: part("ef"), Compression: initramfs.Gzip},
 		{Name: "plain again", Tree: part("gh"), Compression: initramfs.None},
-		{Name: "zstd again", Tree: part("ln"), Compression: initramfs.Zstd, Level: 19},
+		{Name: "zstd again", Tree: part("ln"), Compression: initramfs.Zstd, Level: 20},
 		{Name: "far back", Tree: part("r"), Compression: initramfs.Zstd},
 	}
 	m.Initrd = filepath.Join(t.TempDir(), "initrd")
