@@ -64,6 +64,29 @@ func TestSignLater(t *testing.T) {
 	}
 }
 
+// TestStaleSignature: one of an earlier build, left in the folder, is not
+// published as if it were this build's.
+func TestStaleSignature(t *testing.T) {
+	key := testKey(t)
+	dir, later := newSet(t, 1, 1, 5_000), newSet(t, 2, 1, 5_000)
+	must(t, publish.SignFolder(t.Context(), dir, key, time.Unix(1, 0)))
+	s := folderServer(t)
+	_, err := publish.Publish(t.Context(), s.options(dir))
+	must(t, err)
+	signature, err := os.ReadFile(filepath.Join(dir, sign.Name))
+	must(t, err)
+	for _, old := range [][]byte{signature, signature[:20]} {
+		must(t, os.WriteFile(filepath.Join(later, sign.Name), old, 0o644))
+		if _, err = publish.Publish(t.Context(), s.options(later)); err == nil || !strings.Contains(err.Error(), "does not sign what is there") {
+			t.Errorf("published with another build's signature: %v", err)
+		}
+	}
+	opt := s.options(later)
+	opt.Key = key
+	_, err = publish.Publish(t.Context(), opt)
+	must(t, err)
+}
+
 // TestFolderInTheWay: what cannot be switched leaves the old set in force.
 func TestFolderInTheWay(t *testing.T) {
 	for _, kind := range servers {

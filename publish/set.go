@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -53,8 +54,41 @@ func readSet(dir string, key *sign.PrivateKey, now time.Time) (*set, error) {
 		if s.small[sign.Name], err = sign.Sign(key, s.small[build.ManifestName], s.documentSums(), now); err != nil {
 			return nil, err
 		}
+	} else if err := s.checkSignature(); err != nil {
+		return nil, err
 	}
 	return s, s.list()
+}
+
+// checkSignature finds a signature of an earlier build in the folder, as far as
+// that can be seen without the key: it names other documents than are there.
+func (s *set) checkSignature() error {
+	signature, ok := s.small[sign.Name]
+	if !ok {
+		return nil
+	}
+	claims, err := sign.Claims(signature)
+	if err != nil {
+		return &staleError{s.dir, err.Error()}
+	}
+	have := s.documentSums()
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		if have[name] != claims[name] {
+			return &staleError{s.dir, "it is of another " + name}
+		}
+	}
+	return nil
+}
+
+type staleError struct{ dir, why string }
+
+func (e *staleError) Error() string {
+	return filepath.Join(e.dir, sign.Name) + " does not sign what is there: " + e.why
+}
+
+// Hint says how to get a signature.
+func (e *staleError) Hint() string {
+	return "sign what was built: hooksmith sign " + shellWord(e.dir) + " --key KEY, or publish with --sign KEY; or remove the file"
 }
 
 type noSetError struct{ dir string }

@@ -111,5 +111,6 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("verified %q", message)
 		}
 		_, _ = sign.ParsePublicKey(signature)
+		_, _ = sign.Claims(signature)
 	})
 }

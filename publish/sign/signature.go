@@ -77,6 +77,19 @@ func Verify(key *PublicKey, message, signature []byte) (*Signature, error) {
 	return &Signature{KeyID: key.ID(), Comment: s.TrustedComment, Documents: documents}, nil
 }
 
+// Claims are the documents that a signature names, by nobody's word: it is not
+// verified. Nil if it names none.
+func Claims(signature []byte) (map[string]string, error) {
+	if len(signature) > MaxSize {
+		return nil, errors.New("too long for a signature of minisign")
+	}
+	var s minisign.Signature
+	if err := s.UnmarshalText(bytes.TrimRight(signature, "\r\n")); err != nil {
+		return nil, err
+	}
+	return parseDocuments(s.TrustedComment)
+}
+
 // parseDocuments reads the list out of a trusted comment; nil if there is none.
 func parseDocuments(comment string) (map[string]string, error) {
 	for _, field := range strings.Split(comment, "\t") {
