@@ -1,7 +1,9 @@
 package publish_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -228,5 +230,24 @@ func TestNewFolder(t *testing.T) {
 			must(t, err)
 			whole(t, opt, "")
 		})
+	}
+}
+
+// TestMostSets: an index that is full is not made one that nobody can read.
+func TestMostSets(t *testing.T) {
+	s := folderServer(t)
+	x := publish.Index{Schema: 1}
+	for i := range 4096 {
+		x.Sets = append(x.Sets, publish.Entry{ID: fmt.Sprintf("%016x", i), Complete: true})
+	}
+	data, err := json.Marshal(x)
+	must(t, err)
+	must(t, os.MkdirAll(filepath.Join(s.root, ".hooksmith"), 0o755))
+	must(t, os.WriteFile(filepath.Join(s.root, ".hooksmith", "index.json"), data, 0o644))
+	if _, err := publish.Publish(t.Context(), s.options(newSet(t, 1, 1, 5_000))); err == nil || !strings.Contains(err.Error(), "--prune") {
+		t.Errorf("published one more: %v", err)
+	}
+	if x, err := publish.List(t.Context(), s.options("")); err != nil || len(x.Sets) != 4096 {
+		t.Errorf("the list afterwards: %v", err)
 	}
 }

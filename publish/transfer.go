@@ -26,6 +26,9 @@ func (p *publisher) upload(ctx context.Context, s *set) error {
 	if known != nil && known.Complete {
 		entry.Published = known.Published
 	}
+	if known == nil && len(p.index.Sets) >= maxSets {
+		return fmt.Errorf("%d sets are published there, which is the most: remove old ones with --prune --keep N", maxSets)
+	}
 	elsewhere := p.index.byContent()
 	if known == nil || !known.Complete {
 		p.index.put(entry) // a set that is cut off can be found, and removed

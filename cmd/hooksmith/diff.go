@@ -22,7 +22,8 @@ func newDiff(a *app) *cobra.Command {
 images, what services may do, modules, firmware, every other file, the kernel's configuration
 and exported symbols where both builds have them, and sizes. Dates of files do not count.
 
-The exit code is 0 if both hold the same and 1 if they differ.`,
+The exit code is 0 if both hold the same and 1 if they differ. An error is 1 too, with
+nothing on stdout.`,
 		Example: `  hooksmith diff out/hook http://192.168.2.1/hook
   hooksmith diff old/initramfs-x86_64 out/hook/initramfs-x86_64 --all
   hooksmith diff old out/hook --json | jq -r '.packages[] | .what + " " + .from + " -> " + .to'`,
