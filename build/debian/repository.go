@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -144,6 +145,9 @@ func openSuite(ctx context.Context, fetch Fetcher, name string, opt Options) (*s
 			return nil, ctx.Err()
 		}
 		problems = append(problems, fmt.Errorf("opening Debian suite %s: %s: %w", name, url, err))
+		if file := (*fs.PathError)(nil); errors.As(err, &file) {
+			break // a file of the cache: no other mirror will help
+		}
 	}
 	return nil, errors.Join(problems...)
 }

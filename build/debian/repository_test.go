@@ -2,9 +2,15 @@ package debian
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -203,5 +209,29 @@ func TestParseRelease(t *testing.T) {
 	jobs := (&suite{release: r}).jobs("main", "amd64")
 	if len(jobs) != 2 || jobs[1].name != "main/binary-all/Packages.xz" {
 		t.Errorf("jobs %v", slices.Collect(maps.Keys(r.files)))
+	}
+}
+
+// brokenCache is a Fetcher on a full disk.
+type brokenCache struct{ asked atomic.Int32 }
+
+func (c *brokenCache) Blob(context.Context, []string, string, int64) (*os.File, error) {
+	return nil, errors.New("no file is asked for")
+}
+
+func (c *brokenCache) Latest(context.Context, []string, int64) ([]byte, error) {
+	c.asked.Add(1)
+	return nil, fmt.Errorf("downloading: %w", &fs.PathError{Op: "write", Path: "cache/x", Err: syscall.ENOSPC})
+}
+
+// TestOpenWithoutCache: what is wrong with this machine is not blamed on one
+// mirror after the other.
+func TestOpenWithoutCache(t *testing.T) {
+	cache := &brokenCache{}
+	_, err := Open(t.Context(), cache, Options{
+		Suite: "sid", Keys: &Keyring{}, Mirrors: Mirrors{Main: []string{"http://a.example/debian", "http://b.example/debian"}},
+	})
+	if !errors.Is(err, syscall.ENOSPC) || cache.asked.Load() != 1 {
+		t.Errorf("%v after %d mirrors", err, cache.asked.Load())
 	}
 }

@@ -94,7 +94,7 @@ func (c *Cache) retry(ctx context.Context, urls []string, part *Partial, try fun
 			}
 			c.Log.Debug("download failed", "url", url, "error", err)
 			if isLocal(err) {
-				return localError{err}
+				return localError{fmt.Errorf("%s: %w", url, err)}
 			}
 			last = fmt.Errorf("%s: %w", url, err)
 			if p := (permanent{}); errors.As(err, &p) {
