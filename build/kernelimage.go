@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -202,23 +201,6 @@ func (b *builder) inspectKernel(k *openedKernel, f *os.File) error {
 	}
 	k.info.Version, k.info.Signed = found.Release, found.Signed
 	return nil
-}
-
-// extract keeps one file of an image in the cache. The file is closed with the
-// layers.
-func (b *builder) extract(ctx context.Context, key string, open func() (io.ReadCloser, error)) (*os.File, error) {
-	f, err := b.opt.Cache.Derive(ctx, "image file 1\n"+key, func(ctx context.Context, w io.Writer) error {
-		r, err := open()
-		if err != nil {
-			return err
-		}
-		_, err = copyContext(ctx, w, r)
-		return errors.Join(err, r.Close())
-	})
-	if err == nil {
-		b.layers.adopt(f)
-	}
-	return f, err
 }
 
 // openAgain reads a file from its beginning, any number of times at once.

@@ -244,3 +244,27 @@ func TestDamagedIndexIsMadeAgain(t *testing.T) {
 		t.Error("other bytes")
 	}
 }
+
+// A kernel that was damaged in the cache is not what machines get.
+func TestDamagedKernelIsTakenOutAgain(t *testing.T) {
+	opt := fileOptions(t, linuxkitFile)
+	for _, damaged := range []int{1, 1, 0} {
+		if _, err := Build(t.Context(), opt); err != nil {
+			t.Fatal(err)
+		}
+		if got := must(os.ReadFile(filepath.Join(opt.Out, "test-kernel"))); string(got) != "a kernel" {
+			t.Errorf("the kernel is %q", got)
+		}
+		for _, path := range must(filepath.Glob(filepath.Join(opt.Cache.Dir, "derived", "*", "*-8"))) {
+			if string(must(os.ReadFile(path))) == "a kernel" && damaged > 0 {
+				damaged--
+				if err := os.WriteFile(path, []byte("A KERNEL"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if damaged != 0 {
+			t.Error("the kernel is not in the cache")
+		}
+	}
+}
