@@ -27,6 +27,7 @@ type screen struct {
 
 // Keys.
 const (
+	keyUp    = "\x1b[A"
 	keyDown  = "\x1b[B"
 	keyRight = "\x1b[C"
 	keyEnter = "\r"
@@ -119,18 +120,46 @@ func (s *screen) row() string {
 	return b.String()
 }
 
-// move presses Down until the chosen item has the text.
+// move presses Down until the chosen item has the text. Where nothing follows it
+// turns back: a slow screen is drawn in parts, and the item may have been passed.
 func (s *screen) move(text string) {
 	s.t.Helper()
-	for range 80 {
-		before := s.row()
+	there, back := keyDown, keyUp
+	for range 160 {
+		before := s.restingRow()
 		if strings.Contains(before, text) {
 			return
 		}
-		s.press(keyDown)
-		s.until("next item after "+strings.TrimSpace(before), func() bool { return s.row() != before })
+		s.press(there)
+		if !s.within(20*time.Second, func() bool { return s.row() != before }) {
+			there, back = back, there
+		}
 	}
 	s.t.Fatalf("there is no item %q", text)
+}
+
+// restingRow is the line in which the cursor stays for a while, and not on its
+// way over the screen.
+func (s *screen) restingRow() string {
+	row, polls := s.row(), 0
+	s.until("rest of the cursor", func() bool {
+		now := s.row()
+		if polls++; now != row {
+			row, polls = now, 0
+		}
+		return polls >= 15
+	})
+	return row
+}
+
+// within waits a while for what may come or not.
+func (s *screen) within(patience time.Duration, ready func() bool) bool {
+	for deadline := time.Now().Add(patience); !ready(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) || ended(s.done) {
+			return false
+		}
+	}
+	return true
 }
 
 // exit waits for the end of the program, and returns its status.
