@@ -31,7 +31,7 @@ hookos: build
 	@echo "Boot machines:   sudo bin/hooksmith serve --artifacts $(OUT) --hardware hardware.csv"
 
 build: guest
-	go build -trimpath -buildvcs=auto -ldflags='-s -w' -o bin/hooksmith ./cmd/hooksmith
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags='-s -w' -o bin/hooksmith ./cmd/hooksmith
 
 # The programs inside HookOS, which bin/hooksmith carries. Same source, same
 # bytes: no path, no build id, no commit.
