@@ -62,6 +62,7 @@ func TestSubnetsTogether(t *testing.T) {
 	}{
 		{"one network twice", []link{at("eth0", "10.0.0.1/24"), at("eth1", "10.0.0.2/24")}, Config{}, "1"},
 		{"overlapping interfaces", []link{at("eth0", "10.0.0.1/16"), at("eth1", "10.0.1.2/24")}, Config{}, "interface: the network 10.0.1.0/24 of eth1 overlaps with 10.0.0.0/16"},
+		{"overlapping interfaces, proxy", []link{at("eth0", "10.0.0.1/16"), at("eth1", "10.0.1.2/24")}, Config{DHCPMode: proxy}, "1"},
 		{"pool around the network", []link{at("eth0", "10.0.0.1/24")}, Config{Pool: []string{"10.0.0.0/12"}}, "pool: 10.0.0.0/12 overlaps with the subnet 10.0.0.0/24"},
 		{"pool of everything", []link{at("eth0", "10.0.0.1/24")}, Config{Pool: []string{"0.0.0.0/0"}}, "pool: 0.0.0.0/0 is every address"},
 		{"gateway of nowhere", []link{at("eth0", "10.0.0.1/24")}, Config{Gateway: []string{"10.0.0.254", "10.9.0.1"}}, "gateway: 10.9.0.1 is in no subnet"},

@@ -68,15 +68,17 @@ func ordinary(name string) (uid, gid int, err error) {
 }
 
 // giveTo makes a state folder and what is in it a user's. Links are not
-// followed. A folder that has other things in it and no leases or boots is not a
-// server's: to give away /etc, or somebody's home, by a slip is hard to mend.
+// followed. A folder that does not look like a server's stays whose it is: to
+// give away /etc, or somebody's home, by a slip is hard to mend.
 func giveTo(dir string, uid, gid int) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	if isOurs := func(e os.DirEntry) bool { return slices.Contains(stateNames, e.Name()) }; len(entries) > 0 && !slices.ContainsFunc(entries, isOurs) {
-		return fmt.Errorf("%s has %s in it and is no server's state folder: name one of its own with --state", dir, entries[0].Name())
+	if !slices.ContainsFunc(entries, isState) {
+		if i := slices.IndexFunc(entries, isForeign); i >= 0 {
+			return fmt.Errorf("%s has %s in it and is no server's state folder: name one of its own with --state", dir, entries[i].Name())
+		}
 	}
 	for _, e := range entries {
 		if err := os.Lchown(filepath.Join(dir, e.Name()), uid, gid); err != nil {
@@ -86,9 +88,15 @@ func giveTo(dir string, uid, gid int) error {
 	return os.Lchown(dir, uid, gid)
 }
 
-// stateNames are what tells a server's state folder from others; the cache is
-// there from the first start on.
-var stateNames = []string{leasesName, timelineName, "cache", "lost+found"}
+// isState tells what only a server's state folder has.
+func isState(e os.DirEntry) bool { return e.Name() == leasesName || e.Name() == timelineName }
+
+// isForeign tells what no state folder has before the first start: a token or
+// hardware data may be put there, and the cache is made before the rest.
+func isForeign(e os.DirEntry) bool {
+	ours := e.Type().IsRegular() && e.Name()[0] != '.' || e.IsDir() && (e.Name() == "cache" || e.Name() == "lost+found")
+	return !ours
+}
 
 // become changes the calling thread: user, groups, and as ambient capabilities,
 // which survive execve, those that are kept.

@@ -17,9 +17,26 @@ func TestGiveTo(t *testing.T) {
 	if err := os.Mkdir(odd, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(odd, "passwd"), "")
-	if err := giveTo(odd, uid, gid); err == nil || !strings.Contains(err.Error(), "has passwd in it") {
-		t.Errorf("a folder of others: %v", err)
+	writeFile(t, filepath.Join(odd, "token"), "")
+	if err := os.Mkdir(filepath.Join(odd, "cache"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := giveTo(odd, uid, gid); err != nil {
+		t.Errorf("a folder with a token, before the first start: %v", err)
+	}
+	for _, name := range []string{".profile", "lib"} { // a home; /var, which has a cache as well
+		if err := os.Mkdir(filepath.Join(odd, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := giveTo(odd, uid, gid); err == nil || !strings.Contains(err.Error(), "has "+name+" in it") {
+			t.Errorf("a folder of others: %v", err)
+		}
+		if err := os.Remove(filepath.Join(odd, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(odd, "lib"), 0o700); err != nil {
+		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(odd, leasesName), "")
 	if err := giveTo(odd, uid, gid); err != nil {

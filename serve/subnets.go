@@ -15,7 +15,7 @@ func (p *Plan) subnets() (all []dhcp.Subnet, err error) {
 		switch other := overlapping(all, l.subnet); {
 		case !other.IsValid():
 			all = append(all, p.subnet(l.subnet))
-		case other != l.subnet: // two interfaces in one network are two ways to the same machines
+		case other != l.subnet && !p.Config.proxies(): // two interfaces in one network are two ways to the same machines
 			return nil, fmt.Errorf("interface: the network %s of %s overlaps with %s of another: an address in both could be on either", l.subnet, l.name, other)
 		}
 	}

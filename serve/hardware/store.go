@@ -210,6 +210,7 @@ func (s *Store) load(p patience) (*Change, []error) {
 	case !fresh: // a file broke: nothing of it is taken
 		status.Error, index = s.Status().Error, old
 		status.Loaded, status.Generation = s.Status().Loaded, s.Status().Generation
+		errs = append(errs, s.conflict())
 	case err == nil:
 		s.index.Store(index)
 		s.opt.Log.Info("hardware loaded", "machines", index.Len(), "files", len(paths))
