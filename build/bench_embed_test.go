@@ -89,7 +89,7 @@ func TestWriteBenchEmbed(t *testing.T) {
 // oneLayer makes one compressed layer of several.
 func oneLayer(t *testing.T, path string, parts []v1.Layer) v1.Layer {
 	t.Helper()
-	s := newLayers(&fetch.Cache{Dir: t.TempDir()})
+	s := newLayers(t.Context(), &fetch.Cache{Dir: t.TempDir()})
 	defer s.Close()
 	tree := must(s.tree(t.Context(), parts))
 	f := must(os.Create(path + ".tar"))

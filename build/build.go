@@ -33,7 +33,7 @@ func Build(ctx context.Context, opt Options) (*Artifacts, error) {
 	if a := p.upToDate(); a != nil {
 		return a, out.close()
 	}
-	b := &builder{Plan: p, out: out, layers: newLayers(opt.Cache)}
+	b := &builder{Plan: p, out: out, layers: newLayers(ctx, opt.Cache)}
 	if !opt.OneSegment && opt.Format != Tar {
 		b.ahead = initramfs.NewAhead(b.segmentOptions())
 	}

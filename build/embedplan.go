@@ -184,5 +184,5 @@ func planOnlyEmbed(ctx context.Context, opt Options) (*builder, error) {
 	if err := p.planEmbed(ctx); err != nil {
 		return nil, err
 	}
-	return &builder{Plan: p, layers: newLayers(opt.Cache)}, nil
+	return &builder{Plan: p, layers: newLayers(ctx, opt.Cache)}, nil
 }

@@ -218,7 +218,7 @@ func TestDamagedIndex(t *testing.T) {
 		damaged := 0
 		for _, file := range must(filepath.Glob(filepath.Join(cache.Dir, "derived", "*", "*"))) {
 			data := must(os.ReadFile(file))
-			if _, err := rootfs.LoadLater(nil, data); err != nil {
+			if !bytes.HasPrefix(data, []byte("hooksmith layer index")) {
 				continue
 			}
 			damaged++

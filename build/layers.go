@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -28,11 +29,19 @@ const smallLayer = 1 << 20
 // layers indexes each layer once. The bytes stay where they are: in the
 // cache, as an uncompressed tar, read at an offset when they are written.
 type layers struct {
-	cache *fetch.Cache
+	cache  *fetch.Cache
+	remake func(key string, size int64, l v1.Layer, cause error) (*os.File, blockSums, error) // a damaged tar
 
 	mu    sync.Mutex
-	known map[string]*rootfs.Layer
+	known map[string]indexed
 	files []*os.File // closed at the end
+}
+
+// indexed is a layer and its tar.
+type indexed struct {
+	*rootfs.Layer
+	tar  io.ReaderAt
+	size int64
 }
 
 // adopt closes a file together with the layers.
@@ -42,8 +51,13 @@ func (s *layers) adopt(f *os.File) {
 	s.files = append(s.files, f)
 }
 
-func newLayers(c *fetch.Cache) *layers {
-	return &layers{cache: c, known: map[string]*rootfs.Layer{}}
+// newLayers returns layers that are of use until ctx is done.
+func newLayers(ctx context.Context, c *fetch.Cache) *layers {
+	s := &layers{cache: c, known: map[string]indexed{}}
+	s.remake = func(key string, size int64, l v1.Layer, cause error) (*os.File, blockSums, error) {
+		return s.unpackAgain(ctx, key, size, l, cause)
+	}
+	return s
 }
 
 // Close closes the cached tars. Trees made of these layers are dead after it.
@@ -68,19 +82,24 @@ func (s *layers) tree(ctx context.Context, ls []v1.Layer) (*rootfs.Tree, error) 
 }
 
 func (s *layers) index(ctx context.Context, l v1.Layer) (*rootfs.Layer, error) {
+	ix, err := s.indexed(ctx, l)
+	return ix.Layer, err
+}
+
+func (s *layers) indexed(ctx context.Context, l v1.Layer) (indexed, error) {
 	key, err := layerKey(l)
 	if err != nil {
-		return nil, err
+		return indexed{}, err
 	}
 	s.mu.Lock()
-	known := s.known[key]
+	known, ok := s.known[key]
 	s.mu.Unlock()
-	if known != nil {
+	if ok {
 		return known, nil
 	}
 	ix, err := s.open(ctx, key, l)
 	if err != nil {
-		return nil, fmt.Errorf("reading layer %s: %w", strings.ReplaceAll(key, "\n", " "), err)
+		return indexed{}, fmt.Errorf("reading layer %s: %w", strings.ReplaceAll(key, "\n", " "), err)
 	}
 	s.mu.Lock()
 	s.known[key] = ix
@@ -99,21 +118,27 @@ func layerKey(l v1.Layer) (string, error) {
 	return d.String(), nil
 }
 
-func (s *layers) open(ctx context.Context, key string, l v1.Layer) (*rootfs.Layer, error) {
+func (s *layers) open(ctx context.Context, key string, l v1.Layer) (indexed, error) {
 	if isGenerated(l) {
 		return indexSmall(l)
 	}
-	tar, err := s.unpacked(ctx, key, l)
+	f, fresh, err := s.unpacked(ctx, key, l)
 	if err != nil {
-		return nil, err
+		return indexed{}, err
 	}
-	s.adopt(tar)
-	st, err := tar.Stat()
+	s.adopt(f)
+	st, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return indexed{}, err
 	}
 	_, stored := l.(*embed.Layer) // of docker's store, in which nothing is looked for that is there twice
-	return s.loadIndex(ctx, key, tar, st.Size(), !stored)
+	found := indexed{size: st.Size()}
+	remake := func(cause error) (*os.File, blockSums, error) { return s.remake(key, found.size, l, cause) }
+	found.Layer, err = s.loadIndex(ctx, key, f, fresh, !stored, func(sums blockSums) io.ReaderAt {
+		found.tar = newLayerTar(f, sums, remake)
+		return found.tar
+	})
+	return found, err
 }
 
 // isGenerated reports whether a layer was made here and is small: it is not
@@ -136,9 +161,12 @@ func isHead(l v1.Layer) bool {
 	return ok && stored.ImageLayer() == nil
 }
 
-// unpacked is the layer's tar in the cache.
-func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (*os.File, error) {
-	return s.cache.Derive(ctx, tarKey(key), func(ctx context.Context, w io.Writer) error {
+// unpacked is the layer's tar in the cache, and its checksums if it was not
+// there before.
+func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (f *os.File, fresh blockSums, err error) {
+	f, err = s.cache.Derive(ctx, tarKey(key), func(ctx context.Context, file io.Writer) error {
+		w := &sumWriter{w: file}
+		defer func() { fresh = w.sums }()
 		if direct, ok := l.(io.WriterTo); ok { // spares a pipe
 			_, err := direct.WriteTo(contextWriter{ctx, w})
 			return err
@@ -150,32 +178,42 @@ func (s *layers) unpacked(ctx context.Context, key string, l v1.Layer) (*os.File
 		_, err = copyContext(ctx, w, rc)
 		return errors.Join(err, rc.Close())
 	})
+	return f, fresh, err
+}
+
+// unpackAgain makes a damaged tar of size bytes again. Whatever comes of it, the
+// damaged one is gone, and the next build makes its index again.
+func (s *layers) unpackAgain(ctx context.Context, key string, size int64, l v1.Layer, cause error) (*os.File, blockSums, error) {
+	s.cache.Log.Warn("an unpacked layer in the cache is damaged, and is made again", "layer", strings.ReplaceAll(key, "\n", " "), "reason", cause)
+	if err := errors.Join(s.cache.Forget(tarKey(key)), s.cache.Forget(indexKey(key, size))); err != nil {
+		return nil, nil, err
+	}
+	f, sums, err := s.unpacked(ctx, key, l)
+	if err == nil {
+		s.adopt(f)
+	}
+	return f, sums, err
 }
 
 // storedTar is the tar of a layer of docker's store, for one who reads it
 // although it went into its segment.
 func (s *layers) storedTar(ctx context.Context, l *embed.Layer) (io.ReaderAt, error) {
-	f, err := s.unpacked(ctx, l.Identity(), l)
-	if err != nil {
-		return nil, err
-	}
-	s.adopt(f)
-	return f, nil
+	ix, err := s.indexed(ctx, l)
+	return ix.tar, err
 }
 
 // tar opens the uncompressed layer for reading. The caller closes it.
 func (s *layers) tar(ctx context.Context, l v1.Layer) (io.ReadCloser, error) {
-	if isGenerated(l) {
-		return l.Uncompressed()
-	}
-	key, err := layerKey(l)
+	ix, err := s.indexed(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	return s.unpacked(ctx, key, l)
+	return io.NopCloser(io.NewSectionReader(ix.tar, 0, ix.size)), nil
 }
 
 func tarKey(key string) string { return "layer tar\n" + key }
+
+func indexKey(key string, size int64) string { return fmt.Sprintf("layer index 4\n%s\n%d", key, size) }
 
 // cached reports whether a layer is in the cache, unpacked, or needs no cache.
 func (s *layers) cached(l v1.Layer) bool {
@@ -191,39 +229,59 @@ func (s *layers) cached(l v1.Layer) bool {
 // read them again in every build; large ones are seldom of one size.
 const smallFile = 64 << 10
 
-// loadIndex reads the cached index of a layer tar, or makes it, with the hashes
-// of small files or without.
-func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, size int64, hash bool) (*rootfs.Layer, error) {
-	var made *rootfs.Layer
+// loadIndex reads the cached index of a layer's tar, or makes it, with the hashes
+// of small files or without. fresh are the checksums of a tar that was just made;
+// open gives the tar to read from, by its checksums.
+func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, fresh blockSums, hash bool, open func(blockSums) io.ReaderAt) (*rootfs.Layer, error) {
+	st, err := tar.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := st.Size()
 	derive := func() (*os.File, error) {
-		return s.cache.Derive(ctx, fmt.Sprintf("layer index 3\n%s\n%d", key, size), func(ctx context.Context, w io.Writer) error {
-			var err error
-			if made, err = rootfs.Index(tar, size); err != nil {
-				return err
-			}
-			if hash {
-				if err := made.Hash(ctx, smallFile); err != nil {
+		return s.cache.Derive(ctx, indexKey(key, size), func(ctx context.Context, w io.Writer) error {
+			sums := fresh
+			if sums == nil {
+				all := &sumWriter{w: io.Discard}
+				if _, err := copyContext(ctx, all, io.NewSectionReader(tar, 0, size)); err != nil {
 					return err
 				}
+				sums = all.sums
 			}
-			b, err := made.MarshalBinary()
+			index, err := makeIndex(ctx, tar, size, hash)
 			if err == nil {
-				_, err = w.Write(b)
+				_, err = w.Write(sums.appendTo(index))
 			}
 			return err
 		})
 	}
-	ix, err := s.readIndex(derive, func(index []byte) (*rootfs.Layer, error) {
-		if made != nil {
-			return made, nil
+	ix, err := s.readIndex(derive, func(b []byte) (*rootfs.Layer, error) {
+		index, sums, err := cutSums(b, size)
+		if err != nil {
+			return nil, err
 		}
-		return rootfs.Load(tar, index)
+		if fresh != nil && !slices.Equal(fresh, sums) {
+			return nil, errors.New("it is of another tar")
+		}
+		return rootfs.Load(open(sums), index)
 	})
 	if err != nil {
 		return nil, err
 	}
 	ix.Name(key)
 	return ix, nil
+}
+
+// makeIndex indexes a tar.
+func makeIndex(ctx context.Context, tar io.ReaderAt, size int64, hash bool) ([]byte, error) {
+	ix, err := rootfs.Index(tar, size)
+	if err == nil && hash {
+		err = ix.Hash(ctx, smallFile)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ix.MarshalBinary()
 }
 
 // readIndex loads the index that derive takes from the cache. A damaged one is
@@ -242,27 +300,29 @@ func (s *layers) readIndex(derive func() (*os.File, error), load func(index []by
 		if err == nil {
 			return ix, nil
 		}
-		if removeErr := os.Remove(f.Name()); again || removeErr != nil {
+		if removeErr := removeIfThere(f.Name()); again || removeErr != nil {
 			return nil, errors.Join(fmt.Errorf("the cached index %s does not fit: %w", f.Name(), err), removeErr)
 		}
 		s.cache.Log.Warn("a cached index is damaged, and is made again", "file", f.Name(), "reason", err)
 	}
 }
 
-func indexSmall(l v1.Layer) (*rootfs.Layer, error) {
+func indexSmall(l v1.Layer) (indexed, error) {
 	rc, err := l.Uncompressed()
 	if err != nil {
-		return nil, err
+		return indexed{}, err
 	}
 	defer rc.Close()
 	b, err := io.ReadAll(io.LimitReader(rc, 64*smallLayer+1))
 	if err != nil {
-		return nil, err
+		return indexed{}, err
 	}
 	if len(b) > 64*smallLayer {
-		return nil, errors.New("the layer unpacks to more than 64 times its size")
+		return indexed{}, errors.New("the layer unpacks to more than 64 times its size")
 	}
-	return rootfs.Index(bytes.NewReader(b), int64(len(b)))
+	tar := bytes.NewReader(b)
+	ix, err := rootfs.Index(tar, tar.Size())
+	return indexed{ix, tar, tar.Size()}, err
 }
 
 // writeSize is how much is written to a file at once: for more, Linux looks

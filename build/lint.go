@@ -20,7 +20,7 @@ func Lint(ctx context.Context, opt Options) ([]linuxkit.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{Plan: p, layers: newLayers(opt.Cache)}
+	b := &builder{Plan: p, layers: newLayers(ctx, opt.Cache)}
 	parts, err := b.unpackAll(ctx)
 	return b.lint(parts), errors.Join(err, b.layers.Close())
 }

@@ -181,6 +181,21 @@ func (c *Cache) Has(key string) bool {
 	return true
 }
 
+// Forget removes the file for key, so that Derive makes it again. Who has it open
+// reads on.
+func (c *Cache) Forget(key string) error {
+	sum := sha256.Sum256([]byte(key))
+	name := hex.EncodeToString(sum[:])
+	defer c.locks.Lock(name)()
+	found, err := filepath.Glob(filepath.Join(c.Dir, "derived", name[:2], name+"-*"))
+	for _, path := range found {
+		if gone := os.Remove(path); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
+}
+
 // derivedPath carries the size in the name, so that a file that a crash of
 // the machine left short is not taken for the whole one.
 func derivedPath(dir, name string, size int64) string {

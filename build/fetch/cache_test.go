@@ -396,3 +396,19 @@ func TestDeriveDropsAShortFile(t *testing.T) {
 		t.Errorf("content %q", got)
 	}
 }
+
+func TestForgetMakesAgain(t *testing.T) {
+	c := testCache(t)
+	for i := range 2 {
+		f, err := c.Derive(t.Context(), "key", func(_ context.Context, w io.Writer) error { _, err := fmt.Fprintf(w, "derived %d", i); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := string(readAll(t, f)), fmt.Sprintf("derived %d", i); got != want {
+			t.Errorf("content %q, want %q", got, want)
+		}
+		if err := c.Forget("key"); err != nil || c.Has("key") {
+			t.Errorf("it is still there: %v", err)
+		}
+	}
+}
