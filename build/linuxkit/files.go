@@ -213,7 +213,7 @@ func (r *Resolved) sourceEntry(f *File, e Entry) (Entry, error) {
 		return e, errSkip
 	case err != nil:
 		return e, fmt.Errorf("reading its source: %w", err)
-	case size == 0:
+	case data != nil:
 		e.Data = data
 		return e, nil
 	}
@@ -228,11 +228,12 @@ func (f *File) Skips(err error) bool {
 	return f.Optional.Value && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR))
 }
 
-// maxUnsized bounds files that have content although their size is 0.
-const maxUnsized = 16 << 20
+// Files of /proc have no size, and those of /sys that of a page, which has up to
+// maxPage bytes, whatever is in them. maxUnsized bounds what they have.
+const maxPage, maxUnsized = 64 << 10, 16 << 20
 
-// lookAtSource returns the size of a source. If that is 0 it returns the
-// content, because files of /proc and /sys have no size.
+// lookAtSource returns the size of a source, or, of one that has more or less
+// than it says, the content.
 func lookAtSource(open func(string) (fs.File, error), name string) (size int64, data []byte, err error) {
 	file, err := open(name)
 	if err != nil {
@@ -245,14 +246,19 @@ func lookAtSource(open func(string) (fs.File, error), name string) (size int64, 
 		return 0, nil, err
 	case !info.Mode().IsRegular():
 		return 0, nil, fmt.Errorf("%s is not a regular file", name)
-	case info.Size() > 0:
+	case info.Size() > maxPage:
 		return info.Size(), nil, nil
 	}
 	data, err = io.ReadAll(io.LimitReader(file, maxUnsized+1))
-	if err == nil && len(data) > maxUnsized {
-		err = fmt.Errorf("%s says that it is empty, and has more than %d bytes", name, maxUnsized)
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case len(data) > maxUnsized:
+		return 0, nil, fmt.Errorf("%s says that it has %d bytes, and has more than %d", name, info.Size(), maxUnsized)
+	case int64(len(data)) == info.Size():
+		return info.Size(), nil, nil
 	}
-	return 0, data, err
+	return 0, data, nil
 }
 
 // Metadata returns the merged configuration as one document, in the keys of

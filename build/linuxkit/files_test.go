@@ -141,6 +141,48 @@ func TestSection1_9Source(t *testing.T) {
 	}
 }
 
+// saysSize is a file that says that it has so many bytes, as those of /proc and
+// /sys do.
+type saysSize struct {
+	fs.File
+	size int64
+}
+
+type infoOfSize struct {
+	fs.FileInfo
+	size int64
+}
+
+func (f saysSize) Stat() (fs.FileInfo, error) {
+	st, err := f.File.Stat()
+	return infoOfSize{st, f.size}, err
+}
+
+func (i infoOfSize) Size() int64 { return i.size }
+
+// What says a wrong size, but no large one, arrives whole.
+func TestFilesThatSayAnotherSize(t *testing.T) {
+	for _, tt := range []struct{ says, has int }{{0, 3}, {4096, 3}, {64 << 10, 0}, {4096, 100_000}, {0, 0}, {4096, 4096}, {1 << 20, 1 << 20}} {
+		local := fstest.MapFS{"a": {Data: bytes.Repeat([]byte("x"), tt.has)}}
+		open := func(name string) (fs.File, error) {
+			f, err := local.Open(name)
+			return saysSize{f, int64(tt.says)}, err
+		}
+		all := unpack(t, layout(t, "files: [{path: a, source: a}]", nil, Options{Open: open}))
+		if got := all.file(t, "a"); len(got) != tt.has {
+			t.Errorf("%d bytes of %d, instead of %d", len(got), tt.has, tt.says)
+		}
+	}
+	local := fstest.MapFS{"a": {Data: make([]byte, maxUnsized+1)}}
+	_, err := Layout(t.Context(), parse(t, "files: [{path: a, source: a}]"), images{}, Options{Open: func(name string) (fs.File, error) {
+		f, err := local.Open(name)
+		return saysSize{f, 4096}, err
+	}})
+	if err == nil || !strings.Contains(err.Error(), "a says that it has 4096 bytes, and has more than 16777216") {
+		t.Errorf("a file without an end: %v", err)
+	}
+}
+
 func TestSection1_9Metadata(t *testing.T) {
 	first := "kernel: {image: k, cmdline: a}\ninit: [i]\nservices: [{name: s, image: x, env: [], sysctl: {\"on\": '1'}, uid: 5, readonly: yes, resources: {cpu: {quota: -1}}}]\n"
 	second := "kernel: {cmdline: b}\nfiles: [{path: m.json, metadata: json}, {path: m.yaml, metadata: yaml}, {path: q, contents: \"a: 'b'\\n#\\t\\u2028\"}]\ninit: [j]\ntrust: {org: [x]}"
