@@ -188,9 +188,10 @@ func (j *job) iscPi(file func(string) string, others []string) []string {
 }
 
 // iscSwitch branches by the first value of option 93; else by the number in
-// option 60, which stands after a word of a length; else it is a BIOS.
+// option 60, which stands after a word of a length; else it is a BIOS. An empty
+// option 93 has no number, but an empty substring, which would be a BIOS.
 func (j *job) iscSwitch(t *text, word int, all []iscCase) {
-	t.line("switch (pick-first-value(substring(option pxe-system-type, 0, 2), substring(option vendor-class-identifier, %d, 11), \"none\")) {", word)
+	t.line("switch (pick-first-value(encode-int(extract-int(option pxe-system-type, 16), 16), substring(option vendor-class-identifier, %d, 11), \"none\")) {", word)
 	for _, c := range all {
 		t.say("%s (%s)", c.what, list(c.archs))
 		labels := each(c.archs, func(a uint16) string { return fmt.Sprintf(`case "\%03o\%03o":`, a>>8, a&255) })

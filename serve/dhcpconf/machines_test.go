@@ -107,3 +107,13 @@ func TestComparePools(t *testing.T) {
 		}
 	}
 }
+
+// Two machines with one address: the boot server has that of a record.
+func TestServersAddress(t *testing.T) {
+	c := config(t, ruleOver(t, ipxe.RuleOptions{}, usual...))
+	c.Machines[0].IP = netip.PrefixFrom(c.Server, 24)
+	r, err := Generate("kea", c)
+	if err != nil || !strings.Contains(strings.Join(r.Notes, "\n"), "the boot server's own address") {
+		t.Errorf("%v, %v", r, err)
+	}
+}

@@ -161,6 +161,9 @@ func (j *job) machines() (reserved, noBoot, ignored []hardware.Machine) {
 		case m.Netboot.BootFileName != "" || m.Netboot.Binary != "":
 			j.note(m, "its record names a boot file of its own, which this configuration does not give to single machines")
 		}
+		if m.IP.Addr() == j.Server {
+			j.note(m, fmt.Sprintf("its record has the boot server's own address %v; change one of them, unless it is the boot server itself", j.Server))
+		}
 		switch {
 		case !m.IP.Addr().Is4():
 		case j.Full != nil && !j.Subnet.Contains(m.IP.Addr()):
