@@ -109,8 +109,14 @@ func (l *link) advertise(c *Conn) error {
 	// name had: too long for an interface that came back with another.
 	dst := &net.IPAddr{IP: allNodes.AsSlice(), Zone: strconv.Itoa(ifi.Index)}
 	_, err = c.pc.WriteTo(advertisement(ifi.HardwareAddr), control, dst)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("%w: %v is being checked, or another machine has it (%w)", errNoAddress, src, err)
+	}
 	return err
 }
+
+// errNoAddress is usual for a second or two after an interface came up.
+var errNoAddress = errors.New("it has no IPv6 link-local address that can be used")
 
 // linkLocal is the address that advertisements must come from (RFC 4861, 6.1.2).
 func linkLocal(ifi *net.Interface) (net.IP, error) {
@@ -123,5 +129,5 @@ func linkLocal(ifi *net.Interface) (net.IP, error) {
 			return n.IP, nil
 		}
 	}
-	return nil, errors.New("it has no IPv6 link-local address: is it up, and is IPv6 on?")
+	return nil, fmt.Errorf("%w: is it up, and is IPv6 on?", errNoAddress)
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 func TestAdvertisement(t *testing.T) {
@@ -60,4 +61,19 @@ func FuzzCheckSolicitation(f *testing.F) {
 			t.Errorf("%x is accepted", b)
 		}
 	})
+}
+
+// An address is checked for a second or two before it can be used: that is no
+// trouble yet.
+func TestEarly(t *testing.T) {
+	var l timing
+	now := time.Unix(1000, 0)
+	for _, tt := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, true}, {2 * time.Second, true}, {addressTime, false}, {time.Minute, false}} {
+		if got := l.early(now.Add(tt.after)); got != tt.want {
+			t.Errorf("after %v: %v", tt.after, got)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package ra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -32,12 +33,23 @@ const (
 	lookEvery = 2 * time.Second
 	// One that cannot send yet (its address is being checked) is tried again.
 	retryAfter = 500 * time.Millisecond
+	// Only after so long is that worth a word.
+	addressTime = 10 * time.Second
 )
 
 // timing is when a link was last and is next advertised to.
 type timing struct {
 	last, due time.Time
-	trouble   string // what was logged last
+	trouble   string    // what was logged last
+	waits     time.Time // since when there is no address to send from
+}
+
+// early reports whether a link may yet get its address by itself.
+func (t *timing) early(now time.Time) bool {
+	if t.waits.IsZero() {
+		t.waits = now
+	}
+	return now.Sub(t.waits) < addressTime
 }
 
 // asked brings the next advertisement forward.
@@ -190,18 +202,20 @@ func (e *engine) advertise() (next time.Time) {
 
 func (e *engine) send(l *link, now time.Time) {
 	if !l.up {
-		l.due = now.Add(e.interval)
+		l.due, l.waits = now.Add(e.interval), time.Time{}
 		return
 	}
 	if err := l.advertise(e.conn); err != nil {
-		e.complain(l, err)
+		if !errors.Is(err, errNoAddress) || !l.early(now) {
+			e.complain(l, err)
+		}
 		l.due = now.Add(retryAfter)
 		return
 	}
 	if l.trouble != "" {
 		e.log.Info("router advertisements are sent again", "interface", l.name)
 	}
-	l.trouble, l.last = "", now
+	l.trouble, l.last, l.waits = "", now, time.Time{}
 	l.due = now.Add(e.interval*3/4 + rand.N(e.interval/4))
 }
 
