@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +29,7 @@ func sampleArtifacts(id string) Artifacts {
 // writeSample writes a build with a kernel and an initramfs and commits it.
 func writeSample(t *testing.T, dir, id, content string, sbom bool) Artifacts {
 	t.Helper()
-	out, err := openOutput(dir)
+	out, err := openOutput(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +95,11 @@ func TestOutputFolderIsTheSameAgain(t *testing.T) {
 func TestFailedWriteKeepsTheOldFiles(t *testing.T) {
 	dir := t.TempDir()
 	writeSample(t, dir, "one", "old", true)
-	out, err := openOutput(dir)
+	out, err := openOutput(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openOutput(dir); err == nil || !strings.Contains(err.Error(), "another hooksmith") {
+	if _, err := openOutput(dir, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another hooksmith") {
 		t.Errorf("a second builder in the same folder: %v", err)
 	}
 	if _, err := out.write("initramfs-one", func(w *hashing) error {

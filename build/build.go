@@ -26,7 +26,7 @@ func Build(ctx context.Context, opt Options) (*Artifacts, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := openOutput(opt.Out)
+	out, err := openOutput(opt.Out, p.opt.Log)
 	if err != nil {
 		return nil, err
 	}

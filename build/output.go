@@ -1,29 +1,44 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
+
+// tmpPrefix is of the hidden folder, before a number.
+const tmpPrefix = ".hooksmith-"
 
 // output is the folder that a build writes. Everything is written into a
 // hidden folder beside the results and renamed when all of it is whole, so a
 // build that fails or is interrupted leaves the former results as they were.
 type output struct {
 	dir  string
+	made []string // folders that were not there, the innermost first
 	tmp  string
 	lock *os.File
+	log  *slog.Logger
 }
 
 // openOutput makes and locks the folder; close removes what was not committed.
-func openOutput(dir string) (*output, error) {
+func openOutput(dir string, log *slog.Logger) (_ *output, err error) {
+	made := missingFolders(dir)
+	defer func() {
+		if err != nil {
+			removeEmpty(made)
+		}
+	}()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("making the output folder: %w", err)
 	}
@@ -38,16 +53,51 @@ func openOutput(dir string) (*output, error) {
 		}
 		return nil, fmt.Errorf("locking %s: %w", dir, err)
 	}
-	tmp, err := os.MkdirTemp(dir, ".hooksmith-*")
+	tmp, err := os.MkdirTemp(dir, tmpPrefix+"*")
 	if err != nil {
 		lock.Close()
 		return nil, err
 	}
-	return &output{dir: dir, tmp: tmp, lock: lock}, nil
+	return &output{dir: dir, made: made, tmp: tmp, lock: lock, log: log}, nil
 }
 
+// missingFolders are dir and the folders above it that are not there, the
+// innermost first.
+func missingFolders(dir string) (missing []string) {
+	for dir = filepath.Clean(dir); ; dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+			return missing
+		}
+		missing = append(missing, dir)
+	}
+}
+
+// removeEmpty removes folders until one has something in it.
+func removeEmpty(folders []string) {
+	for _, dir := range folders {
+		if os.Remove(dir) != nil {
+			return
+		}
+	}
+}
+
+// close removes the hidden folder, and those of builds that were killed: who
+// has the lock is the only one that uses any. A folder that was made for a
+// build that has failed goes too.
 func (o *output) close() error {
-	return errors.Join(os.RemoveAll(o.tmp), o.lock.Close())
+	err := os.RemoveAll(o.tmp)
+	left, _ := os.ReadDir(o.dir)
+	for _, e := range left {
+		number, ours := strings.CutPrefix(e.Name(), tmpPrefix)
+		if !ours || !e.IsDir() || number == "" || strings.Trim(number, "0123456789") != "" {
+			continue
+		}
+		if gone := os.RemoveAll(filepath.Join(o.dir, e.Name())); gone != nil {
+			o.log.Warn("what a killed build has left cannot be removed", "error", gone)
+		}
+	}
+	removeEmpty(o.made)
+	return errors.Join(err, o.lock.Close())
 }
 
 // write makes one artifact through fn and returns its sizes and hashes.
@@ -87,6 +137,9 @@ func (o *output) commit(ctx context.Context, a Artifacts, locked *LockedFlavor, 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := o.unsign(about, withSBOM); err != nil {
+		return err
+	}
 	for _, f := range a.Files {
 		if err := o.place(f); err != nil {
 			return err
@@ -106,6 +159,30 @@ func (o *output) commit(ctx context.Context, a Artifacts, locked *LockedFlavor, 
 			return fmt.Errorf("removing what an earlier build has left: %w", err)
 		}
 	}
+	return nil
+}
+
+// signatureName is of hook.json's signature (package publish/sign).
+const signatureName = ManifestName + ".minisig"
+
+// unsign removes the signature of an earlier build, if this one changes any of
+// the documents that it vouches for.
+func (o *output) unsign(about []document, withSBOM bool) error {
+	path := filepath.Join(o.dir, signatureName)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	same := !slices.ContainsFunc(about, func(d document) bool {
+		was, err := os.ReadFile(filepath.Join(o.dir, d.name))
+		return err != nil || !bytes.Equal(was, d.data)
+	})
+	if _, err := os.Lstat(filepath.Join(o.dir, SBOMName)); same && (withSBOM || errors.Is(err, fs.ErrNotExist)) {
+		return nil
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("removing the signature of an earlier build: %w", err)
+	}
+	o.log.Warn("the signature of an earlier build is removed: sign the folder again (hooksmith sign)", "file", path)
 	return nil
 }
 
