@@ -76,7 +76,9 @@ func (x *exchange) choose() (assignment, string) {
 			return assignment{ip: ip, bits: s.Prefix.Bits(), subnet: s}, ""
 		}
 		why = err.Error()
-		x.Log.Warn("no address to offer", "mac", x.id, "subnet", s.Prefix, "error", err)
+		if x.mayLog(x.query) {
+			x.Log.Warn("no address to offer", "mac", x.id, "subnet", s.Prefix, "error", err)
+		}
 	}
 	if why == "" {
 		why = "no pool is configured for the machine's network " + x.place.subnets[0].Prefix.String()

@@ -58,7 +58,9 @@ func (x *exchange) breakLoop(d ipxe.Decision) ipxe.Decision {
 		return d
 	}
 	x.event(event.Event{Kind: event.Loop, File: d.Binary, Detail: d.Reason})
-	x.Log.Warn("boot loop", "mac", x.mac, "reason", d.Reason)
+	if x.mayLog(x.query) {
+		x.Log.Warn("boot loop", "mac", x.mac, "reason", d.Reason)
+	}
 	return d
 }
 

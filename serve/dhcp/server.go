@@ -30,6 +30,7 @@ type engine struct {
 	loops   loops
 	probes  probes
 	relays  relays
+	lines   lines
 }
 
 // Stats are totals since Listen.
@@ -150,7 +151,7 @@ func (e *engine) log(q *query, v event.Event) {
 	case event.NoBinary, event.RivalDHCP, event.Decline, event.Nak:
 		level = slog.LevelWarn
 	}
-	if !e.Log.Enabled(context.Background(), level) {
+	if !e.Log.Enabled(context.Background(), level) || !e.mayLog(q) {
 		return
 	}
 	var room [8]slog.Attr

@@ -205,7 +205,7 @@ func (o *outbox) add(q *query, a answer) {
 		return
 	}
 	data, dropped := encode(a.packet, q.Options[dhcpv4.OptionParameterRequestList.Code()], q.limit())
-	if len(dropped) > 0 {
+	if len(dropped) > 0 && o.engine.mayLog(q) {
 		o.engine.Log.Warn("the answer is too long for the client; options were left out", "mac", q.id, "options", fmt.Sprint(dropped), "limit", q.limit())
 	}
 	o.packets = append(o.packets, outgoing{q, data, a.to})
@@ -220,6 +220,9 @@ func (o *outbox) flush() {
 		}
 		o.sockets.sendError.Add(1)
 		p := &o.packets[i]
+		if !o.engine.mayLog(p.query) {
+			continue
+		}
 		o.engine.Log.Warn("dhcp answer not sent", "mac", p.query.id, "to", p.to.addr, "interface", p.query.iface.name, "error", err)
 	}
 	clear(o.packets)
