@@ -61,7 +61,7 @@ dnsmasq-proxy, too).`,
 		},
 		ValidArgs: targets,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := notEmpty(cmd, "server", "subnet", "before", "after", "script-path", "binary-path", "name"); err != nil {
+			if err := refuseEmpty(cmd); err != nil {
 				return err
 			}
 			return o.run(cmd.Context(), a, args[0])
@@ -79,17 +79,6 @@ dnsmasq-proxy, too).`,
 	o.addSettings(cmd, fromServe...)
 	o.addSources(a, cmd)
 	return cmd
-}
-
-// notEmpty refuses flags whose value is empty, most likely a variable that is
-// not set: --server would be this host then, and nobody would be told.
-func notEmpty(cmd *cobra.Command, names ...string) error {
-	for _, name := range names {
-		if f := cmd.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
-			return usagef("--%s: the value is empty; leave the flag out, or see whether a variable is not set", name)
-		}
-	}
-	return nil
 }
 
 func (o *dhcpConfigFlags) run(ctx context.Context, a *app, target string) error {

@@ -59,7 +59,7 @@ severity, clients, server, text, do and lines; fields are only added.`,
   # in a script
   sudo hooksmith doctor --interface eth0 --json | jq -r '.findings[].code'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := notEmpty(cmd, "interface", "expect", "server", "mac", "cacert"); err != nil {
+			if err := refuseEmpty(cmd); err != nil {
 				return err
 			}
 			return o.run(cmd.Context(), a)

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/adrg/xdg"
 	"github.com/spf13/cobra"
@@ -33,7 +35,22 @@ type settingFlag struct {
 	values  []string
 }
 
-func (f *settingFlag) String() string   { return "" }
+// guessed are the lists of which an empty one does not mean none: this host's
+// own would be taken.
+var guessed = []string{"interface", "pool", "gateway", "dns", "ntp"}
+
+// String is empty if a value is, and that is no setting: as of a variable that
+// is not set. A list of nothing is one: none, whatever the file says.
+func (f *settingFlag) String() string {
+	if f.setting.Split != "" && len(f.values) > 0 && !slices.Contains(guessed, f.setting.Name) {
+		return fmt.Sprint(f.values)
+	}
+	if slices.ContainsFunc(f.values, func(v string) bool { return strings.Trim(v, f.setting.Split+" ") == "" }) {
+		return ""
+	}
+	return strings.Join(f.values, f.setting.Split)
+}
+
 func (f *settingFlag) IsBoolFlag() bool { return f.setting.IsBool() }
 
 func (f *settingFlag) Type() string {
@@ -221,6 +238,9 @@ systemd (hooksmith serve install), or as root with --user.`,
   hooksmith serve status --watch`,
 		Args: unknownBelow,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			loaded, err := o.load(a)
 			if err != nil {
 				return err

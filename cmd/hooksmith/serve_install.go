@@ -103,6 +103,9 @@ is left alone, and so are flags then.`,
   sudo hooksmith serve install --interface eth0 --artifacts /srv/hook --hardware /srv/hardware.csv
   sudo systemctl enable --now hooksmith-serve`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			files, err := o.files(a)
 			if err != nil {
 				return err

@@ -35,6 +35,9 @@ and its containers'.`,
   hooksmith serve logs 52:54:00:12:34:56 --since 10m --grep tink-worker --severity warning`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			mac, err := hardware.NormalizeMAC(args[0])
 			if err != nil {
 				return &usageError{err}

@@ -23,6 +23,9 @@ server needs to run, and no interface to be there.`,
   hooksmith serve preview 52-54-00-12-34-56 --config serve.yaml --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			mac, err := hardware.NormalizeMAC(args[0])
 			if err != nil {
 				return &usageError{err}

@@ -30,6 +30,9 @@ reached and what is wrong with it, or one machine's boot step by step.`,
   hooksmith serve status --json | jq -r '.machines[] | select(.state == "stuck") | .mac'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := refuseEmpty(cmd); err != nil {
+				return err
+			}
 			mac, err := optionalMAC(args)
 			if err != nil {
 				return err
