@@ -1,8 +1,10 @@
 package build
 
 import (
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 
 	"hooksmith/build/debian"
@@ -67,6 +69,38 @@ type Options struct {
 	// Program names the running hooksmith: what one program has cached or
 	// built, another one makes again. With "" nothing is taken for up to date.
 	Program string
+}
+
+// templates are the flavor's LinuxKit files, or those of the user.
+func (o *Options) templates() ([]linuxkit.Source, error) {
+	if len(o.Files) > 0 {
+		return o.Files, nil
+	}
+	names := []string{o.Flavor.Template + ".yaml"}
+	if len(o.SSHKeys) > 0 {
+		names = append(names, o.Flavor.Template+"-ssh.yaml")
+	}
+	var list []linuxkit.Source
+	for _, name := range names {
+		b, err := fs.ReadFile(o.Configs, name)
+		if err != nil {
+			return nil, fmt.Errorf("template of flavor %s: %w", o.Flavor.ID, err)
+		}
+		list = append(list, linuxkit.Source{Name: name, Data: b})
+	}
+	return list, nil
+}
+
+// TemplateVariables are the names of the variables that the template has, sorted.
+// Only Flavor, Files, SSHKeys and Configs count.
+func (o *Options) TemplateVariables() ([]string, error) {
+	list, err := o.templates()
+	var names []string
+	for _, t := range list {
+		names = append(names, linuxkit.Variables(t.Data)...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 // Format is what a build writes.

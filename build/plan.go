@@ -130,19 +130,9 @@ func (p *Plan) readConfigs() error {
 
 // readTemplates reads the flavor's LinuxKit files, or takes those of the user.
 func (p *Plan) readTemplates() error {
-	p.template = p.opt.Files
-	if len(p.opt.Files) == 0 {
-		names := []string{p.opt.Flavor.Template + ".yaml"}
-		if len(p.opt.SSHKeys) > 0 {
-			names = append(names, p.opt.Flavor.Template+"-ssh.yaml")
-		}
-		for _, name := range names {
-			b, err := fs.ReadFile(p.opt.Configs, name)
-			if err != nil {
-				return fmt.Errorf("template of flavor %s: %w", p.opt.Flavor.ID, err)
-			}
-			p.template = append(p.template, linuxkit.Source{Name: name, Data: b})
-		}
+	var err error
+	if p.template, err = p.opt.templates(); err != nil {
+		return err
 	}
 	for _, t := range p.template {
 		p.addInput("template", t.Name, t.Data)

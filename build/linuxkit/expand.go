@@ -35,6 +35,16 @@ func Expand(data []byte, vars map[string]string) []byte {
 	return append(out, data[last:]...)
 }
 
+// Variables are the names in data that Expand would replace if they were given a
+// value, in order of appearance, some more than once.
+func Variables(data []byte) []string {
+	var names []string
+	for _, m := range variable.FindAllSubmatch(data, -1) {
+		names = append(names, string(m[1])+string(m[2]))
+	}
+	return names
+}
+
 // indentation returns the spaces that the last line begins with.
 func indentation(data []byte) []byte {
 	line := data[bytes.LastIndexByte(data, '\n')+1:]

@@ -76,6 +76,20 @@ func (o *buildFlags) apply(ctx context.Context, opt *build.Options) error {
 	return applyKernel(ctx, o.kernel, opt)
 }
 
+// checkFormat refuses what is said of an initramfs where none is written.
+func (o *buildFlags) checkFormat(cmd *cobra.Command) error {
+	if o.format != string(build.Tar) {
+		return nil
+	}
+	for _, name := range []string{"compress", "level", "dev", "segments"} {
+		f := cmd.Flags().Lookup(name)
+		if plain := name == "compress" && o.compress == string(initramfs.None); f.Changed && !plain {
+			return usagef("--%s %s is for an initramfs, and --format tar writes a plain tar: leave one of them out", name, f.Value)
+		}
+	}
+	return nil
+}
+
 func newBuild(a *app) *cobra.Command {
 	var in inputFlags
 	var o buildFlags
@@ -120,6 +134,9 @@ NAME=VALUE sets a variable of the template, as --set does.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: completeFlavors,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.checkFormat(cmd); err != nil {
+				return err
+			}
 			opt, err := in.options(cmd.Context(), a, args)
 			if err != nil {
 				return err

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,6 +69,7 @@ func (o *inputFlags) options(ctx context.Context, a *app, args []string) (build.
 	if err != nil {
 		return build.Options{}, err
 	}
+	given := slices.Sorted(maps.Keys(vars))
 	var flavor build.Flavor
 	if len(o.files) == 0 {
 		flavor, err = findFlavor(o.config, words)
@@ -101,6 +104,9 @@ func (o *inputFlags) options(ctx context.Context, a *app, args []string) (build.
 		return opt, err
 	}
 	if opt.CACertificates, err = readFiles("--bake-ca", o.cas); err != nil {
+		return opt, err
+	}
+	if err := o.checkVariables(a, &opt, given); err != nil {
 		return opt, err
 	}
 	opt.Cache = &fetch.Cache{Dir: o.cache(), Offline: o.offline, Observer: a.progress, Log: a.log}
@@ -253,6 +259,37 @@ func (o *inputFlags) setVariables(a *app, vars map[string]string) error {
 			return usagef("--set %s: want NAME=VALUE", kv)
 		}
 		vars[name] = value
+	}
+	return nil
+}
+
+// checkVariables refuses a --set of what the template does not have: it is most
+// often misspelt. Words may also be those of upstream's build.sh that mean
+// nothing here, such as DEBUG=yes: they are named.
+func (o *inputFlags) checkVariables(a *app, opt *build.Options, words []string) error {
+	have, err := opt.TemplateVariables()
+	if err != nil {
+		return nil // the build says so
+	}
+	unknown := func(name string) bool {
+		_, ofFlavor := opt.Flavor.Variables[name]
+		return !ofFlavor && !slices.Contains(have, name) && !slices.Contains(buildVariables, name)
+	}
+	for _, kv := range o.set {
+		name, _, _ := strings.Cut(kv, "=")
+		if !unknown(name) {
+			continue
+		}
+		hint := "the template has no variables"
+		if len(have) > 0 {
+			hint = "it has " + strings.Join(have, ", ")
+		}
+		return withHint(usagef("--set %s: the template has no variable %s", kv, name), "%s", hint)
+	}
+	for _, name := range words {
+		if unknown(name) {
+			a.log.Warn("the template has no such variable: it is left out of account", "variable", name)
+		}
 	}
 	return nil
 }
