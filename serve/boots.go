@@ -174,6 +174,9 @@ func (b *boots) recheck(log *slog.Logger, change hardware.Change) {
 		log.Error("hardware data and script templates do not fit together", "error", err)
 		return
 	}
+	for _, note := range b.ownRecords(change.New.All()) {
+		log.Warn(note)
+	}
 	log.Info("hardware data reloaded", "machines", change.New.Len(), "before", change.Old.Len())
 }
 

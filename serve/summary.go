@@ -33,6 +33,9 @@ func (s *Server) Summary() string {
 	}
 	fmt.Fprintf(&b, "State:             %s\n", c.State)
 	fmt.Fprintf(&b, "Page:              http://%s/\n", c.AdminAddress)
+	for _, note := range s.plan.Notes() {
+		fmt.Fprintf(&b, "Note:              %s\n", note)
+	}
 	fmt.Fprintf(&b, "Next:              %s\n", s.next())
 	return b.String()
 }

@@ -290,5 +290,8 @@ func (a *app) printCheck(loaded *serve.Loaded, plan *serve.Plan) error {
 	for _, b := range plan.Binaries.All() {
 		fmt.Fprintf(a.stderr, "  %s\n", b)
 	}
+	for _, note := range plan.Notes() {
+		fmt.Fprintf(a.stderr, "note: %s\n", note)
+	}
 	return nil
 }
