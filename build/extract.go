@@ -66,7 +66,7 @@ func (b *builder) extractedSum(ctx context.Context, key string, f *os.File) (has
 }
 
 // removeIfThere removes a file. What was just made goes by a name that it has
-// lost since.
+// lost since, and of two who find a damaged one the other may be faster.
 func removeIfThere(name string) error {
 	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
 		return err
