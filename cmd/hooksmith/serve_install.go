@@ -106,9 +106,12 @@ is left alone, and so are flags then.`,
 			if err := refuseEmpty(cmd); err != nil {
 				return err
 			}
-			files, err := o.files(a)
+			files, notes, err := o.files(a)
 			if err != nil {
 				return err
+			}
+			for _, note := range notes {
+				fmt.Fprintf(a.stderr, "note: %s\n", note)
 			}
 			if o.dryRun {
 				return a.printFiles(files)
@@ -131,33 +134,37 @@ type installed struct {
 // userForm is what useradd takes, and what needs no quoting in the unit.
 var userForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
 
-// files makes the unit, the user's definition and the configuration.
-func (o *installOptions) files(a *app) ([]installed, error) {
+// files makes the unit, the user's definition and the configuration. The notes
+// say what the service will not get at.
+func (o *installOptions) files(a *app) (files []installed, notes []string, err error) {
 	loaded, err := o.load(a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	user := loaded.User
 	if user == "" {
 		user = "hooksmith"
 	}
 	if !userForm.MatchString(user) {
-		return nil, usagef("--user %q: want a plain user name", user)
+		return nil, nil, usagef("--user %q: want a plain user name", user)
 	}
 	program, err := installedProgram()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config, err := configText(loaded)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if o.root == "" { // elsewhere are other files
+		notes = reachable(program, loaded, user)
 	}
 	text := strings.NewReplacer("@PROGRAM@", program, "@CONFIG@", configPath, "@USER@", user).Replace(unit)
 	return []installed{
 		{configPath, config, true},
 		{sysusersPath, fmt.Sprintf("u %s - \"hooksmith serve\" %s\n", user, installedState), false},
 		{unitPath, text, false},
-	}, nil
+	}, notes, nil
 }
 
 // installedProgram is this program's path for the unit.
@@ -189,6 +196,15 @@ func configText(loaded *serve.Loaded) (string, error) {
 	return b.String(), nil
 }
 
+// isFile tells the settings that name a file or folder.
+func isFile(setting string) bool {
+	switch setting {
+	case "artifacts", "require-signature", "ipxe-dir", "tls-cert", "tls-key", "token-file":
+		return true
+	}
+	return false
+}
+
 // absolute is a setting's value; files are meant from here, not from /etc.
 func absolute(s *serve.Setting) any {
 	fix := func(path string) string {
@@ -197,10 +213,10 @@ func absolute(s *serve.Setting) any {
 		}
 		return path
 	}
-	switch s.Name {
-	case "artifacts", "require-signature", "ipxe-dir", "tls-cert", "tls-key", "token-file":
+	switch {
+	case isFile(s.Name):
 		return fix(fmt.Sprint(s.Get()))
-	case "hardware":
+	case s.Name == "hardware":
 		var all []string
 		for _, path := range s.Get().([]string) {
 			all = append(all, fix(path))
