@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,16 @@ func TestRelay(t *testing.T) {
 	b.unicast("10.7.0.1:67", "10.0.0.254", request, "02:00:00:00:00:99", giaddr("10.7.0.1"), serverID("10.0.0.254"), requests(a))
 	if got := b.unicast(a+":68", "10.0.0.254", request, "02:00:00:00:00:99", ciaddr(a)); got.MessageType() != ack || got.to.addr.String() != a+":68" {
 		t.Errorf("renewing by unicast from another network: %v to %v", got.events, got.to.addr)
+	}
+}
+
+// TestLinkLocal: machines are not told to load from a link-local address that the interface has, too.
+func TestLinkLocal(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.Unknown = Auto })
+	b.eth0.addrs = inOrder(append([]netip.Prefix{netip.MustParsePrefix("169.254.3.4/16")}, b.eth0.addrs...))
+	got := b.ask(discover, "02:00:00:00:00:99", pxe(7))
+	if got.MessageType() != offer || got.ServerIPAddr.String() != "10.0.0.254" || got.ServerIdentifier().String() != "10.0.0.254" {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -224,6 +224,7 @@ func describe(n net.Interface) *iface {
 			i.addrs = append(i.addrs, p)
 		}
 	}
+	i.addrs = inOrder(i.addrs)
 	return i
 }
 

@@ -18,6 +18,12 @@ type iface struct {
 	loopback bool
 }
 
+// inOrder puts link-local addresses, which no machine is to load from, behind the others.
+func inOrder(addrs []netip.Prefix) []netip.Prefix {
+	isLocal := func(p netip.Prefix) bool { return p.Addr().IsLinkLocalUnicast() }
+	return append(slices.DeleteFunc(slices.Clone(addrs), isLocal), slices.DeleteFunc(addrs, func(p netip.Prefix) bool { return !isLocal(p) })...)
+}
+
 // near returns the interface's address in the network of a, else its main one.
 func (i *iface) near(a netip.Addr) netip.Addr {
 	for _, p := range i.addrs {
