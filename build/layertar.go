@@ -96,6 +96,9 @@ func (t *layerTar) ReadAt(p []byte, off int64) (int, error) {
 	for {
 		f := t.file.Load()
 		n, err := f.ReadAt(p, off)
+		if errors.Is(err, os.ErrClosed) {
+			return n, err
+		}
 		if err == nil || err == io.EOF {
 			bad := t.verify(f, p[:n], off)
 			if bad == nil {
