@@ -47,9 +47,6 @@ func (o *buildFlags) add(cmd *cobra.Command) {
 
 // apply puts the flags into the options.
 func (o *buildFlags) apply(ctx context.Context, opt *build.Options) error {
-	if o.out == "" {
-		return usagef("--out is empty: want a folder for the results")
-	}
 	opt.Out, opt.NoSBOM, opt.Level, opt.CheckAll = o.out, o.noSBOM, o.level, o.check
 	opt.Format, opt.OneSegment = build.Format(o.format), o.segments == "off"
 	var err error

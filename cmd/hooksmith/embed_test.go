@@ -289,12 +289,12 @@ func TestEmbedUsage(t *testing.T) {
 		want string
 		args []string
 	}{
-		{`"--bundle" flag: it is empty`, []string{"build", embedFlavor, "--dry-run", "--bundle", "", "--agent", ""}},
-		{`"--agent" flag: it is empty`, []string{"build", embedFlavor, "--dry-run", "--agent", ""}},
-		{`"--images-file" flag: it is empty`, []string{"update", embedFlavor, "--images-file", ""}},
-		{`"--from" flag: it is empty`, []string{"embed", "plan", "--from="}},
-		{`"--kube-version" flag: it is empty`, []string{"embed", "plan", "--bundle", bundle, "--kube-version", ""}},
-		{"--embed: the value is empty", []string{"embed", "plan", "--embed", ""}},
+		{"--bundle is empty", []string{"build", embedFlavor, "--dry-run", "--agent", "x", "--bundle", ""}},
+		{"--agent is empty", []string{"build", embedFlavor, "--dry-run", "--agent", ""}},
+		{"--images-file is empty", []string{"update", embedFlavor, "--images-file", ""}},
+		{"--from is empty", []string{"embed", "plan", "--from="}},
+		{"--kube-version is empty", []string{"embed", "plan", "--bundle", bundle, "--kube-version", ""}},
+		{"--embed is empty", []string{"embed", "plan", "--embed", ""}},
 		{"for Kubernetes 1.30, only for 1.31", []string{"embed", "plan", "--bundle", bundle, "--kube-version", "1.30"}},
 		{"is for Kubernetes 1.30, 1.31, not 1.29", []string{"embed", "plan", "--bundle", bundle, "--kube-version", "1.29"}},
 		{"--bundle - and --images-file -: only one", []string{"embed", "plan", "--bundle", "-", "--images-file", "-"}},

@@ -22,22 +22,14 @@ type embedFlags struct {
 }
 
 func (o *embedFlags) add(cmd *cobra.Command) {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return refuseEmpty(cmd) }
 	f := cmd.Flags()
-	text := func(value *string, name, usage string) {
-		f.Func(name, usage, func(given string) error {
-			if given == "" { // it would mean that nothing is embedded
-				return fmt.Errorf("it is empty: is a shell variable unset? Give a value, or leave --%s out", name)
-			}
-			*value = given
-			return nil
-		})
-	}
-	text(&o.bundle, "bundle", "embed the actions of this EKS Anywhere bundle, `FILE` or URL; - is stdin")
-	text(&o.kubernetes, "kube-version", "of the bundle, only the images for this Kubernetes `VERSION` (default: those for all)")
-	text(&o.agent, "agent", "embed this `IMAGE` as the worker, 127.0.0.1/embedded/tink-worker")
+	f.StringVar(&o.bundle, "bundle", "", "embed the actions of this EKS Anywhere bundle, `FILE` or URL; - is stdin")
+	f.StringVar(&o.kubernetes, "kube-version", "", "of the bundle, only the images for this Kubernetes `VERSION` (default: those for all)")
+	f.StringVar(&o.agent, "agent", "", "embed this `IMAGE` as the worker, 127.0.0.1/embedded/tink-worker")
 	f.StringArrayVar(&o.images, "embed", nil, "embed this `IMAGE`; =NAME[:TAG] after it makes it 127.0.0.1/embedded/NAME (repeatable)")
-	text(&o.file, "images-file", "embed the images of this `FILE`: on each line SOURCE [NAME [true]], true to remove the name SOURCE; - is stdin")
-	text(&o.from, "from", "embed what 'hooksmith embed export' wrote to this `DIR` or .tar; its images come from nowhere else")
+	f.StringVar(&o.file, "images-file", "", "embed the images of this `FILE`: on each line SOURCE [NAME [true]], true to remove the name SOURCE; - is stdin")
+	f.StringVar(&o.from, "from", "", "embed what 'hooksmith embed export' wrote to this `DIR` or .tar; its images come from nowhere else")
 }
 
 // apply reads what the flags name and puts the set into the options.

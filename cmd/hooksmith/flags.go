@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // choice is a flag value out of a fixed list. Its Type shows the list in --help.
@@ -31,4 +32,19 @@ func (c *choice) Set(s string) error {
 	}
 	*c.value = s
 	return nil
+}
+
+// refuseEmpty refuses flags with nothing in them: what was asked for would be
+// left out, after an hour or without a word.
+func refuseEmpty(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		empty := f.Value.String() == ""
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			empty = slices.Contains(list.GetSlice(), "")
+		}
+		if empty && err == nil {
+			err = usagef("--%s is empty: is a shell variable unset? Give a value, or leave --%s out", f.Name, f.Name)
+		}
+	})
+	return err
 }

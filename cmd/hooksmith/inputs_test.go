@@ -108,17 +108,21 @@ func TestLinuxKitFileArchitecture(t *testing.T) {
 	if err := os.WriteFile(file, []byte("init: ['example.com/multi:1']\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for flag, arch := range map[string]string{"amd64": "amd64", "x86_64": "amd64", "arm64": "arm64", "aarch64": "arm64", "": runtime.GOARCH} {
-		code, out, stderr := runHere(t.Context(), "build", "--file", file, "--layout", images, "--offline", "--cache-dir", t.TempDir(), "--out", t.TempDir(), "--json", "--arch", flag)
+	for flag, arch := range map[string]string{"--arch=amd64": "amd64", "--arch=x86_64": "amd64", "--arch=arm64": "arm64", "--arch=aarch64": "arm64", "": runtime.GOARCH} {
+		args := []string{"build", "--file", file, "--layout", images, "--offline", "--cache-dir", t.TempDir(), "--out", t.TempDir(), "--json"}
+		if flag != "" {
+			args = append(args, flag)
+		}
+		code, out, stderr := runHere(t.Context(), args...)
 		if code != exitOK {
-			t.Fatalf("--arch %s: %s", flag, stderr)
+			t.Fatalf("%q: %s", flag, stderr)
 		}
 		var a build.Artifacts
 		if err := json.Unmarshal([]byte(out), &a); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.ContainsFunc(a.Inputs, func(in build.Input) bool { return in.Kind == "image" && in.Version == digests[arch] }) {
-			t.Errorf("--arch %s: not the image for %s: %+v", flag, arch, a.Inputs)
+			t.Errorf("%q: not the image for %s: %+v", flag, arch, a.Inputs)
 		}
 	}
 }

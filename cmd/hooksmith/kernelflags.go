@@ -13,12 +13,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/adrg/xdg"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"hooksmith/build"
 	"hooksmith/build/debian"
@@ -60,21 +58,6 @@ func (o *kernelFlags) add(cmd *cobra.Command) {
 	f.IntVarP(&o.jobs, "jobs", "j", 0, "compile so many files at once (default the Docker daemon's processors)")
 	o.progressMode = "auto"
 	addChoice(cmd, &o.progressMode, "progress", "auto shows how far it is; plain is what make prints", "auto", "plain")
-}
-
-// refuseEmpty refuses flags with nothing in them: what was asked for would be
-// left out, after an hour or without a word.
-func refuseEmpty(cmd *cobra.Command) (err error) {
-	cmd.Flags().Visit(func(f *pflag.Flag) {
-		empty := f.Value.String() == ""
-		if list, ok := f.Value.(pflag.SliceValue); ok {
-			empty = slices.Contains(list.GetSlice(), "")
-		}
-		if empty && err == nil {
-			err = usagef("--%s is empty: is a shell variable unset? Give a value, or leave --%s out", f.Name, f.Name)
-		}
-	})
-	return err
 }
 
 // kernelTarget is the kernel of a flavor.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -46,33 +47,47 @@ that long, 1 GiB of memory, as it does with minisign.`,
 }
 
 func (a *app) keygen(path, password string, force bool) error {
-	if _, err := os.Lstat(path); err == nil && !force { // before its public half is written
-		return withHint(fmt.Errorf("%s: %w", path, fs.ErrExist), "name another file, or replace it with --force: what it signed can then not be signed again")
+	for _, name := range []string{path + ".pub", path} { // before one of them is written
+		if err := keyFile(name, force); err != nil {
+			return err
+		}
 	}
 	public, private, err := sign.Generate(rand.Reader, password)
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		path string
-		data []byte
-		perm os.FileMode
-	}{{path + ".pub", public, 0o644}, {path, private, 0o600}} {
-		if force { // whatever mode the old one had
-			err = replaceFile(f.path, f.data, f.perm)
-		} else {
-			err = createFile(f.path, f.data, f.perm)
+	write := createFile
+	if force {
+		write = replaceFile // whatever mode the old one had
+	}
+	if err := write(path+".pub", public, 0o644); err != nil {
+		return err
+	}
+	if err := write(path, private, 0o600); err != nil {
+		if !force { // no half of a pair is left
+			err = errors.Join(err, os.Remove(path+".pub"))
 		}
-		if errors.Is(err, fs.ErrExist) {
-			err = withHint(err, "name another file, or replace it with --force: what it signed can then not be signed again")
-		}
-		if err != nil {
-			return err
-		}
+		return err
 	}
 	fmt.Fprintf(a.stderr, "%s: keep it secret; %s.pub: give it to those who verify\n", path, path)
 	_, err = a.stdout.Write(public)
 	return err
+}
+
+// keyFile tells whether a key can be written to path.
+func keyFile(path string, force bool) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return withHint(fmt.Errorf("%s is a folder", path), "name a file in it: %s", filepath.Join(path, "hooksmith.key"))
+	case !force:
+		return withHint(fmt.Errorf("%s: %w", path, fs.ErrExist), "name another file, or replace it with --force: what it signed can then not be signed again")
+	}
+	return nil
 }
 
 // createFile writes a file that was not there; half a file is removed.

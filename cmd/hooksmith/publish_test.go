@@ -122,6 +122,13 @@ func TestKeygenFiles(t *testing.T) {
 	if code, _, _ := runHere(t.Context(), "sign", hookSet(t, "a"), "--key", key); code != exitOK {
 		t.Error("the new key does not sign")
 	}
+	folder := t.TempDir()
+	if code, _, stderr := runHere(t.Context(), "keygen", folder, "--no-password", "--force"); code != exitFailure || !strings.Contains(stderr, "is a folder") {
+		t.Errorf("exit %d, %q", code, stderr)
+	}
+	if _, err := os.Lstat(folder + ".pub"); err == nil {
+		t.Error("a public key without its private one was left")
+	}
 }
 
 // TestInspectPipe: a pipe would have to be waited for.
