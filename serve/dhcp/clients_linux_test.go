@@ -130,7 +130,16 @@ func (l *lab) life(t *testing.T, r *running, c realClient, mac string) {
 		}
 	}
 	if c.release != nil {
-		l.must(append([]string{"ip", "netns", "exec", l.client[0]}, c.release(device, dir)...)...)
+		// dhcpcd -k waits 10 seconds for the other's end, which a renewal can delay: then it is asked again.
+		args := append([]string{"netns", "exec", l.client[0]}, c.release(device, dir)...)
+		until(t, "RELEASE by "+c.name, func() bool {
+			out, err := exec.Command("ip", args...).CombinedOutput()
+			if err != nil {
+				t.Logf("%s: %v %s", strings.Join(args, " "), err, out)
+			}
+			_, seen := r.seen(n, is(event.Release, mac))
+			return err == nil || seen > 0
+		})
 	} else {
 		cmd.Process.Signal(syscall.SIGTERM) // with option -R it releases
 	}

@@ -258,23 +258,30 @@ func (r *running) until(what string, after int, want func(event.Event) bool) (ev
 	r.t.Helper()
 	limit := time.After(patience)
 	for {
-		r.mu.Lock()
-		for i := after; i < len(r.events); i++ {
-			if want(r.events[i]) {
-				e := r.events[i]
-				r.mu.Unlock()
-				return e, i + 1
-			}
+		if e, n := r.seen(after, want); n > 0 {
+			return e, n
 		}
-		all := fmt.Sprint(r.events[min(after, len(r.events)):])
-		r.mu.Unlock()
 		select {
 		case <-r.more:
 		case <-time.After(time.Second):
 		case <-limit:
-			r.t.Fatalf("no %s; events: %s", what, all)
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.t.Fatalf("no %s; events: %v", what, r.events[min(after, len(r.events)):])
 		}
 	}
+}
+
+// seen returns the first event behind the first `after` that is wanted, with its number; 0 if there is none yet.
+func (r *running) seen(after int, want func(event.Event) bool) (event.Event, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := after; i < len(r.events); i++ {
+		if want(r.events[i]) {
+			return r.events[i], i + 1
+		}
+	}
+	return event.Event{}, 0
 }
 
 func (r *running) count() int {
