@@ -151,7 +151,7 @@ func (e embedding) read(ctx context.Context, l *embed.Layer, s *initramfs.Archiv
 
 // storedTree is the tree of a layer of the store, of its cached or a new index.
 func (e embedding) storedTree(ctx context.Context, l *embed.Layer, contents func() (io.ReaderAt, error), shown *int64) (*rootfs.Tree, error) {
-	ix, err := e.layers.readIndex(func() (*os.File, error) {
+	ix, err := e.layers.readIndex(e.storedIndexKey(l), func() (*os.File, error) {
 		return e.storedIndex(ctx, l, func(ctx context.Context) (*rootfs.Layer, error) { return e.read(ctx, l, nil, shown) })
 	}, func(index []byte) (*rootfs.Layer, error) { return rootfs.LoadLater(contents, index) })
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 )
 
@@ -16,12 +15,13 @@ import (
 // and taken out of the image again if it is damaged. The file is closed with the
 // layers.
 func (b *builder) extract(ctx context.Context, key string, open func() (io.ReadCloser, error)) (*os.File, error) {
+	key, sumKey := "image file 2\n"+key, "image file sum 2\n"+key
 	for again := false; ; again = true {
 		f, err := b.extracted(ctx, key, open)
 		if err != nil {
 			return nil, err
 		}
-		sum, sumFile, err := b.extractedSum(ctx, key, f)
+		sum, err := b.extractedSum(ctx, sumKey, f)
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
@@ -30,7 +30,7 @@ func (b *builder) extract(ctx context.Context, key string, open func() (io.ReadC
 			b.layers.adopt(f)
 			return f, nil
 		}
-		if err = errors.Join(err, f.Close(), removeIfThere(f.Name()), removeIfThere(sumFile)); err != nil || again {
+		if err = errors.Join(err, f.Close(), b.opt.Cache.Forget(key), b.opt.Cache.Forget(sumKey)); err != nil || again {
 			return nil, errors.Join(fmt.Errorf("its copy in the cache, %s, is damaged", f.Name()), err)
 		}
 		b.opt.Log.Warn("a cached file of an image is damaged, and is taken out again", "file", f.Name())
@@ -38,7 +38,7 @@ func (b *builder) extract(ctx context.Context, key string, open func() (io.ReadC
 }
 
 func (b *builder) extracted(ctx context.Context, key string, open func() (io.ReadCloser, error)) (*os.File, error) {
-	return b.opt.Cache.Derive(ctx, "image file 2\n"+key, func(ctx context.Context, w io.Writer) error {
+	return b.opt.Cache.Derive(ctx, key, func(ctx context.Context, w io.Writer) error {
 		r, err := open()
 		if err != nil {
 			return err
@@ -48,10 +48,9 @@ func (b *builder) extracted(ctx context.Context, key string, open func() (io.Rea
 	})
 }
 
-// extractedSum is the hash, in hex, of a file as it was when it was taken out,
-// and where the cache has that.
-func (b *builder) extractedSum(ctx context.Context, key string, f *os.File) (hash, file string, err error) {
-	sum, err := b.opt.Cache.Derive(ctx, "image file sum 2\n"+key, func(ctx context.Context, w io.Writer) error {
+// extractedSum is the hash, in hex, of a file as it was when it was taken out.
+func (b *builder) extractedSum(ctx context.Context, key string, f *os.File) (string, error) {
+	sum, err := b.opt.Cache.Derive(ctx, key, func(ctx context.Context, w io.Writer) error {
 		sum, err := hashFile(ctx, f)
 		if err == nil {
 			_, err = io.WriteString(w, sum)
@@ -59,19 +58,10 @@ func (b *builder) extractedSum(ctx context.Context, key string, f *os.File) (has
 		return err
 	})
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	text, err := io.ReadAll(sum)
-	return string(text), sum.Name(), errors.Join(err, sum.Close())
-}
-
-// removeIfThere removes a file. What was just made goes by a name that it has
-// lost since, and of two who find a damaged one the other may be faster.
-func removeIfThere(name string) error {
-	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return string(text), errors.Join(err, sum.Close())
 }
 
 func hashFile(ctx context.Context, f *os.File) (string, error) {

@@ -255,7 +255,7 @@ func (s *layers) loadIndex(ctx context.Context, key string, tar *os.File, fresh 
 			return err
 		})
 	}
-	ix, err := s.readIndex(derive, func(b []byte) (*rootfs.Layer, error) {
+	ix, err := s.readIndex(indexKey(key, size), derive, func(b []byte) (*rootfs.Layer, error) {
 		index, sums, err := cutSums(b, size)
 		if err != nil {
 			return nil, err
@@ -284,9 +284,9 @@ func makeIndex(ctx context.Context, tar io.ReaderAt, size int64, hash bool) ([]b
 	return ix.MarshalBinary()
 }
 
-// readIndex loads the index that derive takes from the cache. A damaged one is
-// removed, and made again.
-func (s *layers) readIndex(derive func() (*os.File, error), load func(index []byte) (*rootfs.Layer, error)) (*rootfs.Layer, error) {
+// readIndex loads the index that derive takes from the cache, where it is by key.
+// A damaged one is removed, and made again.
+func (s *layers) readIndex(key string, derive func() (*os.File, error), load func(index []byte) (*rootfs.Layer, error)) (*rootfs.Layer, error) {
 	for again := false; ; again = true {
 		f, err := derive()
 		if err != nil {
@@ -300,7 +300,7 @@ func (s *layers) readIndex(derive func() (*os.File, error), load func(index []by
 		if err == nil {
 			return ix, nil
 		}
-		if removeErr := removeIfThere(f.Name()); again || removeErr != nil {
+		if removeErr := s.cache.Forget(key); again || removeErr != nil {
 			return nil, errors.Join(fmt.Errorf("the cached index %s does not fit: %w", f.Name(), err), removeErr)
 		}
 		s.cache.Log.Warn("a cached index is damaged, and is made again", "file", f.Name(), "reason", err)

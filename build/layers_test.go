@@ -14,7 +14,7 @@ import (
 // Of two who find an index damaged one removes it first, which is no trouble for
 // the other. An index that does not fit when it was made again is an error.
 func TestDamagedIndexOfTwo(t *testing.T) {
-	s := &layers{cache: &fetch.Cache{Log: slog.New(slog.DiscardHandler)}}
+	s := &layers{cache: &fetch.Cache{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}}
 	derived := 0
 	derive := func() (*os.File, error) {
 		derived++
@@ -24,7 +24,7 @@ func TestDamagedIndexOfTwo(t *testing.T) {
 	}
 	for fits, want := range map[int]int{1: 1, 2: 2, 3: 2} { // at which try it fits -> how many there are
 		derived = 0
-		ix, err := s.readIndex(derive, func([]byte) (*rootfs.Layer, error) {
+		ix, err := s.readIndex("index", derive, func([]byte) (*rootfs.Layer, error) {
 			if derived < fits {
 				return nil, errors.New("damaged")
 			}

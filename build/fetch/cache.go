@@ -135,10 +135,8 @@ func openVerified(path string, w want) (*os.File, error) {
 // everything that the content depends on. The caller closes the file.
 func (c *Cache) Derive(ctx context.Context, key string, mk func(ctx context.Context, w io.Writer) error) (*os.File, error) {
 	c.init()
-	sum := sha256.Sum256([]byte(key))
-	name := hex.EncodeToString(sum[:])
+	dir, name := c.derived(key)
 	defer c.locks.Lock(name)()
-	dir := filepath.Join(c.Dir, "derived", name[:2])
 	if f := openDerived(dir, name); f != nil {
 		return f, nil
 	}
@@ -171,9 +169,7 @@ func (c *Cache) Derive(ctx context.Context, key string, mk func(ctx context.Cont
 
 // Has reports whether Derive would find the file for key.
 func (c *Cache) Has(key string) bool {
-	sum := sha256.Sum256([]byte(key))
-	name := hex.EncodeToString(sum[:])
-	f := openDerived(filepath.Join(c.Dir, "derived", name[:2]), name)
+	f := openDerived(c.derived(key))
 	if f == nil {
 		return false
 	}
@@ -184,10 +180,9 @@ func (c *Cache) Has(key string) bool {
 // Forget removes the file for key, so that Derive makes it again. Who has it open
 // reads on.
 func (c *Cache) Forget(key string) error {
-	sum := sha256.Sum256([]byte(key))
-	name := hex.EncodeToString(sum[:])
+	dir, name := c.derived(key)
 	defer c.locks.Lock(name)()
-	found, err := filepath.Glob(filepath.Join(c.Dir, "derived", name[:2], name+"-*"))
+	found, err := findDerived(dir, name)
 	for _, path := range found {
 		if gone := os.Remove(path); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
@@ -196,14 +191,31 @@ func (c *Cache) Forget(key string) error {
 	return err
 }
 
+// derived is the folder of the file for key, and how its name begins.
+func (c *Cache) derived(key string) (dir, name string) {
+	sum := sha256.Sum256([]byte(key))
+	name = hex.EncodeToString(sum[:])
+	return filepath.Join(c.Dir, "derived", name[:2]), name
+}
+
 // derivedPath carries the size in the name, so that a file that a crash of
 // the machine left short is not taken for the whole one.
 func derivedPath(dir, name string, size int64) string {
 	return filepath.Join(dir, name+"-"+strconv.FormatInt(size, 10))
 }
 
+// findDerived lists the files of a name, of whatever size. The folder is no
+// pattern: it may have brackets in its name.
+func findDerived(dir, name string) ([]string, error) {
+	found, err := fs.Glob(os.DirFS(dir), name+"-*")
+	for i := range found {
+		found[i] = filepath.Join(dir, found[i])
+	}
+	return found, err
+}
+
 func openDerived(dir, name string) *os.File {
-	found, err := filepath.Glob(filepath.Join(dir, name+"-*"))
+	found, err := findDerived(dir, name)
 	if err != nil {
 		return nil
 	}

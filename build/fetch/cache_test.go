@@ -397,6 +397,26 @@ func TestDeriveDropsAShortFile(t *testing.T) {
 	}
 }
 
+// The cache's folder is no pattern.
+func TestDerivedInBrackets(t *testing.T) {
+	c := testCache(t)
+	c.Dir = filepath.Join(c.Dir, "a[1]*")
+	made := 0
+	for range 2 {
+		f, err := c.Derive(t.Context(), "key", func(_ context.Context, w io.Writer) error { made++; return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	if made != 1 || !c.Has("key") {
+		t.Errorf("made %d times, has it: %v", made, c.Has("key"))
+	}
+	if err := c.Forget("key"); err != nil || c.Has("key") {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
 func TestForgetMakesAgain(t *testing.T) {
 	c := testCache(t)
 	for i := range 2 {
